@@ -1,0 +1,1 @@
+"""How data comes in: Kafka, files, the reference network; framing, decoding, validation, dead letters."""

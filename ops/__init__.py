@@ -1,0 +1,1 @@
+"""How gridflow is run: the command line, settings, services, benchmarks."""

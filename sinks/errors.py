@@ -1,0 +1,11 @@
+"""Errors of the sinks."""
+
+from __future__ import annotations
+
+
+class SinkError(RuntimeError):
+    """A sink cannot write what it was given; the message names sink, destination and cause, never a secret."""
+
+
+class SinkStoppedError(SinkError):
+    """A stop was asked for while the destination was away; unwritten rows come again after a restart."""
