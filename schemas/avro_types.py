@@ -62,7 +62,7 @@ def arrow_type(avro: AvroType) -> pa.DataType:
     """The Arrow type of an Avro type.
 
     Raises:
-        SchemaError: a type that no contract uses (fixed, decimal, recursive or referred records, wide unions).
+        SchemaError: a type that no contract uses (fixed, decimal, recursive or referred records, unions).
     """
     avro = without_null(avro)
     if isinstance(avro, str):

@@ -1,8 +1,8 @@
 """The contracts: what travels on each topic, read from the ``.avsc`` files beside this module.
 
-An ``.avsc`` file is the only place where a record's fields are listed. Beside the Avro schema proper it says,
-in attributes that Avro readers ignore, what gridflow needs to know of the record: under ``gridflow`` its topic,
-key, event time, identity and tags, and on a field the ``minimum`` and ``maximum`` of its valid values.
+An ``.avsc`` file is the only place where a record's fields are listed. Beside the Avro schema proper it
+says, in attributes that Avro readers ignore, what gridflow needs to know of the record: under ``gridflow``
+its topic, key, event time, identity and tags, and on a field the ``minimum`` and ``maximum`` of its values.
 
 Example:
     >>> from schemas import contract

@@ -41,7 +41,7 @@ def confluent_prefix(schema_id: int) -> bytes:
 
 
 def project(contract: Contract, frame: pl.DataFrame) -> pl.DataFrame:
-    """The contract's columns of a frame, in order; a missing nullable column is null, other columns are dropped.
+    """The contract's columns of a frame, in order; a missing nullable one is null, others are dropped.
 
     Raises:
         SchemaError: a column that may not be null is missing.
@@ -119,7 +119,7 @@ class JsonEncoder:
         """One body per row, in order.
 
         Raises:
-            SchemaError: a column is missing, or a value (bytes, a number that is not finite) has no form in JSON.
+            SchemaError: a column is missing, or a value (bytes) has no form in JSON.
         """
         rows = project(self._contract, frame).with_columns(pl.col(self._times).dt.strftime(_ISO_MICROS))
         bodies = []

@@ -17,17 +17,21 @@ REVISION = "revision"
 def conform(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """The frame with exactly the contract's columns, in its order and types; free when it has them already.
 
+    A nullable column that is missing is null.
+
     Raises:
-        SinkError: a column is missing, or cannot be converted without loss.
+        SinkError: a required column is missing, or one cannot be converted without loss.
     """
     schema = contract.polars
     if frame.schema == schema:
         return frame
     missing = [name for name in schema if name not in frame.columns]
-    if missing:
-        raise SinkError(f"{contract.record}: the frame lacks {', '.join(missing)}")
+    required = [name for name in missing if name not in contract.nullable]
+    if required:
+        raise SinkError(f"{contract.record}: the frame lacks {', '.join(required)}")
     try:
-        return frame.select(schema.names()).cast(dict(schema))
+        nulls = (pl.lit(None).alias(name) for name in missing)
+        return frame.with_columns(*nulls).select(schema.names()).cast(dict(schema))
     except pl.exceptions.PolarsError as error:
         raise SinkError(f"{contract.record}: {error}") from None
 

@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package influxd pins what InfluxDB's server is built from; see build in ops/services/influxdb.py.
+// Package influxd pins what InfluxDB's server is built from; ops/services/influxdb.py builds it.
 package influxd
 
 import (

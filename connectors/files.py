@@ -1,0 +1,263 @@
+"""Readings in files: finding them, and reading them in chunks of the contract's columns.
+
+A folder holds, for each topic, ``<topic>.parquet``, ``<topic>.ndjson`` (or ``.jsonl``), or a folder ``<topic>/``
+of such files at any depth. Names that start with ``.`` or ``_`` are no readings. A missing nullable column is
+null; times of any unit are taken, those without a zone as UTC.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from connectors.columns import Conversion, conversion, json_rows, misfits
+from connectors.decode import DeadRow, Decoder
+from connectors.errors import InputError
+from schemas import Contract
+
+_NDJSON = (".ndjson", ".jsonl")
+_SUFFIXES = (".parquet", *_NDJSON)
+
+# Bytes of one buffered read of a column: with it a row group is streamed instead of being held whole.
+_COLUMN_BUFFER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive rows of one file.
+
+    Attributes:
+        frame: the rows that fit the contract: its columns, and ``_row`` (Int64), the index into the chunk.
+        dead: the rows that do not.
+        rows: how many rows were taken; frame and dead together.
+        source: the rows as they stand in the file: a frame, or the lines of an NDJSON file.
+    """
+
+    frame: pl.DataFrame
+    dead: list[DeadRow]
+    rows: int
+    source: pl.DataFrame | list[bytes]
+
+    def values(self, rows: list[int]) -> list[bytes]:
+        """Some rows as they stand in the file: of NDJSON the lines, of Parquet JSON objects."""
+        if isinstance(self.source, pl.DataFrame):
+            return json_rows(self.source[rows])
+        return [self.source[row] for row in rows]
+
+    def keys(self, rows: list[int], key: str) -> list[bytes | None]:
+        """The Kafka keys of some rows; None where the row does not tell.
+
+        Args:
+            rows: indices into the chunk.
+            key: the column that is the key.
+        """
+        if isinstance(self.source, pl.DataFrame):
+            found: list[str | None] = self.source[rows][key].cast(pl.String, strict=False).to_list()
+        else:
+            accepted = dict(zip(self.frame["_row"].to_list(), self.frame[key].to_list(), strict=True))
+            found = [accepted.get(row) for row in rows]
+        return [None if value is None else value.encode() for value in found]
+
+
+class ReadingsFile(ABC):
+    """One file of readings, read from a row on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    @abstractmethod
+    def rows(self) -> int | None:
+        """How many rows the file has, if that is known without reading it."""
+
+    @property
+    @abstractmethod
+    def earliest(self) -> int | None:
+        """A lower bound of the event times in the file, µs since 1970, if one is known without reading it."""
+
+    @abstractmethod
+    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+        """The rows from ``start`` on, at most ``size`` in each chunk; memory does not grow with the file.
+
+        Raises:
+            InputError: a column is missing, or its type cannot hold what the contract says.
+        """
+
+
+class ParquetReadings(ReadingsFile):
+    """A Parquet file of readings.
+
+    Args:
+        path: the file.
+        contract: what its rows are.
+
+    Raises:
+        InputError: no Parquet file, a required column missing, or a column of another type.
+    """
+
+    def __init__(self, path: Path, contract: Contract) -> None:
+        super().__init__(path)
+        self._contract = contract
+        try:
+            with pq.ParquetFile(path) as file:
+                self._metadata = file.metadata
+                schema = file.schema_arrow
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path}: cannot be read as Parquet: {_one_line(error)}") from None
+        self._conversion: Conversion = conversion(contract, schema, str(path), self._first_value)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the file has."""
+        return int(self._metadata.num_rows)
+
+    @property
+    def earliest(self) -> int | None:
+        """The least event time by the file's own statistics, µs since 1970; None if they are incomplete."""
+        leaves = [self._metadata.schema.column(index).path for index in range(self._metadata.num_columns)]
+        column = leaves.index(self._contract.time)
+        found: list[int] = []
+        for group in range(self._metadata.num_row_groups):
+            statistics = self._metadata.row_group(group).column(column).statistics
+            if statistics is None or not statistics.has_min_max:
+                return None
+            found.append(_micros(statistics.min))
+        return min(found, default=None)
+
+    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+        """The rows from ``start`` on, at most ``size`` in each chunk.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        groups, skip = [], start
+        for group in range(self._metadata.num_row_groups):
+            rows = self._metadata.row_group(group).num_rows
+            if groups or skip < rows:
+                groups.append(group)
+            else:
+                skip -= rows
+        try:
+            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_COLUMN_BUFFER) as file:
+                # Single-threaded: the other cores have the flow's other workers to run.
+                for batch in file.iter_batches(
+                    size, row_groups=groups, columns=self._conversion.columns, use_threads=False
+                ):
+                    if skip >= batch.num_rows:
+                        skip -= batch.num_rows
+                        continue
+                    yield self._chunk(batch.slice(skip))
+                    skip = 0
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{self.path}: damaged: {_one_line(error)}") from None
+
+    def _first_value(self, column: str) -> object:
+        with pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(1, columns=[column]):
+                return batch.column(0)[0].as_py()
+        return None
+
+    def _chunk(self, batch: pa.RecordBatch) -> Chunk:
+        source = pl.from_arrow(batch)
+        assert isinstance(source, pl.DataFrame)
+        frame = source.select(self._conversion.expressions).with_row_index("_row")
+        frame = frame.with_columns(pl.col("_row").cast(pl.Int64))
+        dead = misfits(self._contract, self._conversion.lossy, source, frame)
+        if dead:
+            frame = frame.filter(~pl.col("_row").is_in([letter.row for letter in dead]))
+        return Chunk(frame, dead, len(source), source)
+
+
+class NdjsonReadings(ReadingsFile):
+    """A file of one JSON object per line; empty lines are no rows.
+
+    Args:
+        path: the file.
+        decoder: decodes the lines.
+    """
+
+    def __init__(self, path: Path, decoder: Decoder) -> None:
+        super().__init__(path)
+        self._decoder = decoder
+
+    @property
+    def rows(self) -> None:
+        """Not known."""
+        return None
+
+    @property
+    def earliest(self) -> None:
+        """Not known."""
+        return None
+
+    def chunks(self, start: int, size: int) -> Iterator[Chunk]:
+        """The lines from ``start`` on, at most ``size`` in each chunk.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        lines: list[bytes] = []
+        try:
+            with self.path.open("rb") as file:
+                for line in islice(filter(bytes.strip, file), start, None):
+                    lines.append(line.rstrip(b"\r\n"))
+                    if len(lines) == size:
+                        yield self._chunk(lines)
+                        lines = []
+        except OSError as error:
+            raise InputError(f"{self.path}: {error.strerror}") from None
+        if lines:
+            yield self._chunk(lines)
+
+    def _chunk(self, lines: list[bytes]) -> Chunk:
+        decoded = self._decoder.decode([None] * len(lines), lines, None)
+        return Chunk(decoded.frame, decoded.dead, len(lines), lines)
+
+
+def topic_paths(folder: Path, topic: str) -> list[Path]:
+    """The files of a topic in a folder, in the order of their names.
+
+    Raises:
+        InputError: the folder is none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder")
+    found = [path for suffix in _SUFFIXES if (path := folder / f"{topic}{suffix}").is_file()]
+    inner = folder / topic
+    if inner.is_dir():
+        found += [
+            path
+            for path in sorted(inner.rglob("*"))
+            if path.suffix in _SUFFIXES
+            and path.is_file()
+            and not any(part.startswith((".", "_")) for part in path.relative_to(inner).parts)
+        ]
+    return found
+
+
+def open_readings(path: Path, contract: Contract, decoder: Decoder) -> ReadingsFile:
+    """A file of readings by its name's ending.
+
+    Raises:
+        InputError: it does not hold what the contract says.
+    """
+    return NdjsonReadings(path, decoder) if path.suffix in _NDJSON else ParquetReadings(path, contract)
+
+
+def _micros(moment: datetime | int) -> int:
+    if isinstance(moment, int):
+        return moment
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""Event time in columns: gates, watermarks, register stores, alignment, the network as of a time."""
