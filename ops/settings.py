@@ -233,6 +233,7 @@ class LineLossSettings(_Section):
         "align", description="A meter that the network does not know: align its energy, or refuse its readings."
     )
     alarm_completeness: float = Field(0.95, ge=0, le=1)
+    high_loss_percent: PositiveFloat = Field(10.0, description="HIGH_LOSS above this share of the energy in.")
 
 
 class RuntimeSettings(_Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class SinkError(RuntimeError):
-    """A sink cannot write what it was given; the message names sink, destination and cause, never a secret."""
+    """A sink cannot write what it was given; the message names destination and cause, no secret."""
 
 
 class SinkStoppedError(SinkError):

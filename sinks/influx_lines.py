@@ -1,7 +1,7 @@
 r"""Rows to InfluxDB line protocol, a column at a time.
 
-A line is ``measurement,tag=value,... field=value,... timestamp``: measurement and tags by the contract, the other
-columns as fields, ``contract.time`` as the timestamp in microseconds.
+A line is ``measurement,tag=value,... field=value,... timestamp``: measurement and tags by the contract, the
+other columns as fields, ``contract.time`` as the timestamp in microseconds.
 
 ============================  ==================================================================
 column                        field
@@ -15,12 +15,12 @@ list, struct, map             quoted JSON; a map as an object
 binary                        quoted base64
 ============================  ==================================================================
 
-A null is left out. Since InfluxDB merges points field by field, a value that an earlier revision wrote would shine
-through the null of a later one. So every point has the field ``null_fields``, a comma-separated list of the columns
-that are null in the revision that stands; what else InfluxDB shows of those is out of date.
+A null is left out. Since InfluxDB merges points field by field, a value that an earlier revision wrote would
+shine through the null of a later one. So every point has the field ``null_fields``, a comma-separated list of
+the columns that are null in the revision that stands; what else InfluxDB shows of those is out of date.
 
-In tag values ``,``, ``=`` and space are escaped; a null or empty tag is left out. Control characters, and a backslash
-at the end, have no spelling in line protocol: they are percent-encoded.
+In tag values ``,``, ``=`` and space are escaped; a null or empty tag is left out. Control characters, and a
+backslash at the end, have no spelling in line protocol: they are percent-encoded.
 """
 
 from __future__ import annotations
@@ -77,20 +77,31 @@ def influx_lines(frame: pl.DataFrame, contract: Contract) -> pl.Series:
     null_names = pl.concat_str(_texts(nulls), ignore_nulls=True).str.strip_suffix(",") if nulls else ""
     if all(isinstance(part, str) for part in nulls):
         null_names = "".join(part for part in nulls if isinstance(part, str)).removesuffix(",")
-    parts = [_escape(contract.dataset), *tags, f' {NULL_FIELDS}="', null_names, '"', *fields, " ", pl.col("_time")]
+    parts = [
+        _escape(contract.dataset),
+        *tags,
+        f' {NULL_FIELDS}="',
+        null_names,
+        '"',
+        *fields,
+        " ",
+        pl.col("_time"),
+    ]
     times = frame.get_column(contract.time).dt.timestamp("us").alias("_time")
     lines = pl.concat_str(_texts(parts), ignore_nulls=True).alias("line")
     return pl.DataFrame([*columns, times]).select(lines).to_series()
 
 
 def tag_values(values: pl.Series) -> pl.Series:
-    """Tag values as InfluxDB is to hold them: text, null where empty, what cannot be spelled percent-encoded."""
+    """Tag values as InfluxDB is to hold them: null where empty, what has no spelling percent-encoded."""
     values = values.cast(pl.String)
     if values.str.contains_any(_UNSAFE_IN_TAG).any():
         # Tags are of bounded cardinality: few distinct values, each looked at once.
         odd = [value for value in values.unique().drop_nulls() if _UNSPEAKABLE.search(value)]
         if odd:
-            values = values.replace(odd, [_UNSPEAKABLE.sub(lambda found: f"%{ord(found[0]):02X}", v) for v in odd])
+            values = values.replace(
+                odd, [_UNSPEAKABLE.sub(lambda found: f"%{ord(found[0]):02X}", v) for v in odd]
+            )
     if (values == "").any():
         values = values.replace("", None)
     return values
@@ -120,9 +131,15 @@ def _field(values: pl.Series) -> tuple[str, pl.Series, str]:
 def _json(values: pl.Series) -> pl.Series:
     name, kind = values.name, values.dtype
     column = pl.col(name)
-    if isinstance(kind, pl.List) and isinstance(kind.inner, pl.Struct) and _names(kind.inner) == ["key", "value"]:
+    if (
+        isinstance(kind, pl.List)
+        and isinstance(kind.inner, pl.Struct)
+        and _names(kind.inner) == ["key", "value"]
+    ):
         entry = pl.concat_str(
-            _json_of(pl.element().struct.field("key")), pl.lit(":"), _json_of(pl.element().struct.field("value"))
+            _json_of(pl.element().struct.field("key")),
+            pl.lit(":"),
+            _json_of(pl.element().struct.field("value")),
         )
         text = pl.concat_str(pl.lit("{"), column.list.eval(entry).list.join(","), pl.lit("}"))
     else:
@@ -148,7 +165,7 @@ def _escape(name: str) -> str:
 
 
 def _optional(parts: list[_Part], values: pl.Series, *, when_null: bool = False) -> list[_Part]:
-    """The parts for rows in which the value is there (or is null); as plain parts where that is all rows or none."""
+    """The parts, in those rows in which the value is there (or is null)."""
     absent = values.null_count()
     wanted = absent if when_null else values.len() - absent
     if wanted == values.len():

@@ -1,28 +1,23 @@
 """Rows to a Kafka topic: keyed, encoded by the contract, delivery checked.
 
-Every revision is sent, as soon as it comes; readers keep the highest of an identity. Nothing is flushed per batch:
-the producer gathers and compresses, and the end of the epoch waits until the brokers have acknowledged everything.
+Every revision is sent, as soon as it comes; readers keep the highest of an identity. Nothing is flushed per
+batch: the producer gathers and compresses, and the end of the epoch waits until the brokers have acknowledged
+everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from schemas import Contract
+from schemas.encode import RowEncoder
 from sinks.metrics import ROWS_WRITTEN
 from sinks.outbox import Outbox, never
 from sinks.rows import conform
-
-
-class FrameEncoder(Protocol):
-    """Turns rows into message values, as ``schemas.encode.Encoder`` does."""
-
-    def encode(self, frame: pl.DataFrame) -> list[bytes]:
-        """One value per row."""
 
 
 class KafkaFrameSink(FixedPartitionedSink[pl.DataFrame, None]):
@@ -42,7 +37,7 @@ class KafkaFrameSink(FixedPartitionedSink[pl.DataFrame, None]):
         config: Mapping[str, Any],
         topic: str,
         contract: Contract,
-        encoder: FrameEncoder,
+        encoder: RowEncoder,
         *,
         partitions: int = 1,
         should_stop: Callable[[], bool] = never,
@@ -65,7 +60,7 @@ class KafkaFrameSink(FixedPartitionedSink[pl.DataFrame, None]):
 
 
 class _KafkaPartition(StatefulSinkPartition[pl.DataFrame, None]):
-    def __init__(self, outbox: Outbox, topic: str, contract: Contract, encoder: FrameEncoder) -> None:
+    def __init__(self, outbox: Outbox, topic: str, contract: Contract, encoder: RowEncoder) -> None:
         self._outbox = outbox
         self._topic = topic
         self._contract = contract

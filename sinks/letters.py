@@ -1,9 +1,9 @@
-"""Messages that leave a flow by the side doors: to ``<topic>.dlq`` (undecodable, invalid) and ``<topic>.late``.
+"""Messages that leave by the side doors: to ``<topic>.dlq`` (undecodable, invalid) and ``<topic>.late``.
 
 Key and value are sent as they came; the reason is in the headers, as UTF-8. A letter's frame has the columns
-``topic, partition, offset, stage, error_class, error_message, schema_id, key, value``, the first of which is the
-contract's topic, without a cluster's prefix. The same frames go to the Parquet dataset ``dead_letter`` through
-``ParquetSink`` with the dead letter's contract.
+``topic, partition, offset, stage, error_class, error_message, schema_id, key, value``, the first of which is
+the contract's topic, without a cluster's prefix. The same frames go to the Parquet dataset ``dead_letter``
+through ``ParquetSink`` with the dead letter's contract.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def letter_headers(letters: pl.DataFrame) -> list[list[Header]]:
     """Of each letter the headers that say where it comes from and why; what is null is left out.
 
     Example:
-        >>> frame = pl.DataFrame({"topic": ["grid.meter.v1"], "partition": [3], "offset": [17], "stage": ["decode"],
-        ...     "error_class": ["ShortMessage"], "error_message": ["3 bytes"], "schema_id": [None]})
+        >>> frame = pl.DataFrame({"topic": ["grid.meter.v1"], "partition": [3], "offset": [17],
+        ...     "stage": ["decode"], "error_class": ["ShortMessage"], "error_message": ["3 bytes"],
+        ...     "schema_id": [None]})
         >>> letter_headers(frame)[0][:2]
         [('gridflow.topic', b'grid.meter.v1'), ('gridflow.partition', b'3')]
     """
@@ -80,7 +81,9 @@ class LetterSink(FixedPartitionedSink[pl.DataFrame, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _LetterPartition:  # noqa: ARG002
         """A producer; there is nothing to resume."""
-        return _LetterPartition(Outbox(self._config, should_stop=self._should_stop), self._prefix, self._suffix)
+        return _LetterPartition(
+            Outbox(self._config, should_stop=self._should_stop), self._prefix, self._suffix
+        )
 
 
 class _LetterPartition(StatefulSinkPartition[pl.DataFrame, None]):
@@ -95,7 +98,9 @@ class _LetterPartition(StatefulSinkPartition[pl.DataFrame, None]):
         for value in values:
             for letters in value.partition_by("topic", maintain_order=True):
                 topic = f"{self._prefix}{letters.item(0, 'topic')}{self._suffix}"
-                messages = zip(letters.get_column("key").to_list(), letters.get_column("value").to_list(), strict=True)
+                messages = zip(
+                    letters.get_column("key").to_list(), letters.get_column("value").to_list(), strict=True
+                )
                 self._outbox.send(topic, messages, letter_headers(letters))
                 self._unflushed += letters.height
 

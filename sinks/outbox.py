@@ -1,4 +1,4 @@
-"""A Kafka producer that reports every failure and waits for an absent broker; both Kafka sinks stand on it."""
+"""A Kafka producer that reports every failure and waits for an absent broker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from sinks.errors import SinkError, SinkStoppedError
 from sinks.metrics import SINK_RETRIES
 
-Header = tuple[str, bytes]
+Header = tuple[str, str | bytes | None]
 
 _log = structlog.get_logger(__name__)
 
@@ -43,15 +43,22 @@ class Outbox:
 
     Args:
         config: librdkafka settings; secrets in it are never shown.
-        should_stop: whether to give up waiting for an absent broker.
+        should_stop: whether a stop was asked for.
+        stop_grace_seconds: after a stop was asked for, how long to wait for an absent broker still.
         log_every_seconds: how often to say that it waits.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], *, should_stop: Callable[[], bool] = never, log_every_seconds: float = 10.0
+        self,
+        config: Mapping[str, Any],
+        *,
+        should_stop: Callable[[], bool] = never,
+        stop_grace_seconds: float = 5.0,
+        log_every_seconds: float = 10.0,
     ) -> None:
         self._brokers = str(config.get("bootstrap.servers", ""))
         self._should_stop = should_stop
+        self._stop_grace = stop_grace_seconds
         self._log_every = log_every_seconds
         self._failures: list[str] = []
         self._trouble = ""
@@ -62,7 +69,10 @@ class Outbox:
             raise SinkError(f"Kafka producer settings: {error.args[0].str()}") from None
 
     def send(
-        self, topic: str, messages: Iterable[tuple[bytes | None, bytes | None]], headers: list[list[Header]] | None = None
+        self,
+        topic: str,
+        messages: Iterable[tuple[bytes | None, bytes | None]],
+        headers: list[list[Header]] | None = None,
     ) -> None:
         """Queue messages (key, value), waiting where the queue is full.
 
@@ -72,10 +82,10 @@ class Outbox:
         """
         produce = self._producer.produce
         for number, (key, value) in enumerate(messages):
-            extra = {} if headers is None else {"headers": headers[number]}
+            extra = None if headers is None else headers[number]
             while True:
                 try:
-                    produce(topic, value, key, **extra)
+                    produce(topic, value, key, headers=extra)
                     break
                 except BufferError:
                     self._make_room()
@@ -117,10 +127,9 @@ class Outbox:
                     seconds=round(now - started, 1),
                     last_error=self._trouble,
                 )
-            # A stop leaves a working broker the time of one message to the log.
-            if self._should_stop() and now - started >= self._log_every:
+            if self._should_stop() and now - started >= self._stop_grace:
                 raise SinkStoppedError(
-                    f"Kafka {self._brokers}: stopped while waiting for {len(self._producer)} messages to be delivered"
+                    f"Kafka {self._brokers}: stopped with {len(self._producer)} messages undelivered"
                 )
         self._raise_failures()
 

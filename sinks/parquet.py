@@ -1,19 +1,21 @@
 """Parquet datasets: ``<output>/<dataset>/date=YYYY-MM-DD/<writer>-<partition>-<sequence>.parquet``.
 
-Dates are event time (``contract.time``, UTC). A file is written aside, in ``<output>/.writing``, synced, and renamed
-into place, so a reader never sees half of one and a folder holds nothing but whole Parquet files.
+Dates are event time (``contract.time``, UTC). A file is written aside, in ``<output>/.writing``, synced, and
+renamed into place, so a reader never sees half of one and a folder holds nothing but whole Parquet files.
 
-There is no small file per snapshot: each (partition, date) has one open file that is rewritten, with the rows that
-came since, until it has ``rows_per_file`` rows; then it is sealed and the sequence goes on. Within an open file only
-the highest revision of an identity is kept. Over several files a reader keeps the highest revision himself::
+There is no small file per snapshot: each (partition, date) has one open file that is rewritten, with the rows
+that came since, until it has ``rows_per_file`` rows; then it is sealed and the sequence goes on. Within an
+open file only the highest revision of an identity is kept. Over several files a reader keeps the highest
+revision himself::
 
     pl.scan_parquet("output/line_loss").sort("revision").unique(["element_id", "window_start"], keep="last")
 
-After a crash the disk is the truth: the newest file of a (partition, date) is read back and written on, if it is less
-than half full, or else followed by the next. What was on disk beyond the snapshot that the flow resumes from
-stays; the flow produces those rows again, under the same identity and with a revision at least as high. A file is
-therefore only ever replaced by one with the same identities and more. It also means that a run into a folder with
-older results adds to them: a replay that is to start from nothing calls ``clear_dataset`` first.
+After a crash the disk is the truth: the newest file of a (partition, date) is read back and written on, if it
+is less than half full, or else followed by the next. What was on disk beyond the snapshot that the flow
+resumes from stays; the flow produces those rows again, under the same identity and with a revision at least
+as high. A file is therefore only ever replaced by one with the same identities and more. It also means that a
+run into a folder with older results adds to them: a replay that is to start from nothing calls
+``clear_dataset`` first.
 """
 
 from __future__ import annotations
@@ -91,7 +93,11 @@ class ParquetSink(FixedPartitionedSink[pl.DataFrame, State]):
     def build_part(self, step_id: str, for_part: str, resume_state: State | None) -> _ParquetPartition:  # noqa: ARG002
         """A writer that goes on where the files on disk end; the dataset's folder exists from here on."""
         return _ParquetPartition(
-            self._output, self._contract, f"{self._writer}-{for_part}", self._rows_per_file, resume_state or {}
+            self._output,
+            self._contract,
+            f"{self._writer}-{for_part}",
+            self._rows_per_file,
+            resume_state or {},
         )
 
 
@@ -166,7 +172,8 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
         file.pending.append(rows)
         file.pending_rows += rows.height
         file.unwritten += rows.height
-        # Merging at every batch would cost the whole file's rows each time, so let a quarter come together first.
+        # Merging at every batch would cost the whole file's rows each time, so let a quarter come together
+        # first.
         if file.height >= self._rows_per_file and 4 * file.pending_rows >= self._rows_per_file:
             file.merge(self._contract.identity)
             while file.rows.height >= self._rows_per_file:
@@ -201,7 +208,10 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
             if pl.read_parquet_schema(path) != self._contract.polars:
                 return _OpenFile(last + 1, empty)
             # What is at least half full is not worth reading back: it is followed by the next.
-            if 2 * pl.scan_parquet(path, hive_partitioning=False).select(pl.len()).collect().item() >= self._rows_per_file:
+            if (
+                2 * pl.scan_parquet(path, hive_partitioning=False).select(pl.len()).collect().item()
+                >= self._rows_per_file
+            ):
                 return _OpenFile(last + 1, empty)
             return _OpenFile(last, pl.read_parquet(path, hive_partitioning=False, memory_map=False))
         except (pl.exceptions.PolarsError, OSError) as error:

@@ -31,7 +31,7 @@ def conform(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
         raise SinkError(f"{contract.record}: the frame lacks {', '.join(required)}")
     try:
         nulls = (pl.lit(None).alias(name) for name in missing)
-        return frame.with_columns(*nulls).select(schema.names()).cast(dict(schema))
+        return frame.with_columns(*nulls).select(schema.names()).cast(schema)
     except pl.exceptions.PolarsError as error:
         raise SinkError(f"{contract.record}: {error}") from None
 

@@ -238,12 +238,22 @@ class MeterShard:
         firsts, others, _ = self.store.classify(new)
         affected = self._affected(firsts, others)
         before = self._aligned(affected)
+        if before is not None:
+            # Both sides in full: what did not change cancels out, exactly.
+            self._contribute(affected, before, -1, totals)
         self.store.insert(firsts)
         duplicates, corrections = self.store.correct(others)
         counts["used"] += len(firsts) + corrections
         counts["duplicate"] += duplicates
         counts["correction"] += corrections
-        self._restate(affected, before, self._aligned(affected), totals, energies)
+        after = self._aligned(affected)
+        if before is None or after is None:
+            return
+        self._contribute(affected, after, +1, totals)
+        changed = np.flatnonzero(before.facts != after.facts)
+        if len(changed):
+            pairs = _Pairs(affected.row[changed], affected.window[changed])
+            self._emit(pairs, _take(after, changed), energies)
 
     def _set_unusable_aside(self, new: Readings, counts: dict[str, int]) -> Readings:
         """Readings of bad quality say nothing of the register, but are counted, once."""
@@ -377,21 +387,6 @@ class MeterShard:
         facts = aligned.facts + np.where(aligned.known, self.facts[rows], 0)
         return Aligned(*(facts if name == "facts" else getattr(aligned, name) for name in Aligned.__slots__))
 
-    def _restate(
-        self, pairs: _Pairs, before: Aligned | None, after: Aligned | None, totals: _Totals,
-        energies: list[pl.DataFrame],
-    ) -> None:
-        """Send on the differences of windows that changed."""
-        if before is None or after is None:
-            return
-        changed = np.flatnonzero((before.facts != after.facts) | (before.started != after.started))
-        if not len(changed):
-            return
-        some = _Pairs(pairs.row[changed], pairs.window[changed])
-        self._contribute(some, _take(before, changed), -1, totals, old=True)
-        self._contribute(some, _take(after, changed), +1, totals)
-        self._emit(some, _take(after, changed), energies)
-
     # ------------------------------------------------------------------- ticks
 
     def _tick(self, watermark: int, totals: _Totals, energies: list[pl.DataFrame]) -> None:
@@ -459,9 +454,7 @@ class MeterShard:
 
     # ----------------------------------------------------------- contributions
 
-    def _contribute(
-        self, pairs: _Pairs, aligned: Aligned, sign: int, totals: _Totals, *, old: bool = False
-    ) -> None:
+    def _contribute(self, pairs: _Pairs, aligned: Aligned, sign: int, totals: _Totals) -> None:
         """Add (or take away) the pairs' contributions to the elements for which the meters measure."""
         width = self.rules.window
         begin = pairs.window * width
@@ -587,7 +580,7 @@ class MeterShard:
         self._segments, self._claims, self._limit = old_segments, old_claims, before_limit
         before = self._aligned(pairs)
         if before is not None:
-            self._contribute(pairs, before, -1, totals, old=True)
+            self._contribute(pairs, before, -1, totals)
         self._segments, self._claims, self._limit = new
         self.facts[limited] += 1
         after = self._aligned(pairs)

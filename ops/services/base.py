@@ -1,4 +1,4 @@
-"""What every service is: something that is obtained, started with a command line, and asked whether it answers."""
+"""What every service is: something that is obtained, started, and asked whether it answers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Status:
     Attributes:
         name: ``kafka``, ``registry`` or ``influxdb``.
         version: its pinned version.
-        state: running (it answers), starting (its process lives, but does not answer), stopped, or failed (it was
-            started and its process is gone).
+        state: running (it answers), starting (its process lives, but does not answer), stopped, or failed (it
+            was started and its process is gone).
         url: where clients find it, once it has a port.
         pid: its process, if it is a plain one.
         log: its log file, if it is a plain process.
@@ -73,7 +73,7 @@ class Service(ABC):
     def answers(self, port: int) -> bool:
         """Whether it answers as this service does."""
 
-    def set_up(self, folder: Path, port: int) -> None:
+    def set_up(self, folder: Path, port: int) -> None:  # noqa: B027 - most need nothing
         """Whatever it needs once it answers; done again at each start, so it must do no harm twice.
 
         Raises:

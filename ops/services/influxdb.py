@@ -1,4 +1,4 @@
-"""InfluxDB 2, built from its Go module (API only, no web pages), set up with an organisation, a bucket and a token."""
+"""InfluxDB 2, built from its Go module (API only, no web pages), set up with organisation, bucket and token."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ class InfluxDB(Service):
     def obtain(self, say: Say) -> Path:
         """The server program; building it takes some minutes, once."""
         pins = [_PINS / "go.mod", _PINS / "go.sum", _PINS / "tools.go"]
-        return obtained(f"influxd-{self.version}", pins, lambda folder: self._build(folder, say), say) / "influxd"
+        return (
+            obtained(f"influxd-{self.version}", pins, lambda folder: self._build(folder, say), say)
+            / "influxd"
+        )
 
     def _build(self, folder: Path, say: Say) -> None:
         need(self.title, "go", "cargo", "cc", "pkg-config")
         need_version(self.title, ("go", "version"), r"go(\d+)\.(\d+)", (1, 23))
-        say(f"{self.title} {self.version}: building it from its Go module, which takes two to six minutes, once")
+        say(f"{self.title} {self.version}: building it from its Go module, once; it takes two to six minutes")
         log = folder.with_suffix(".log")
         wrapper = folder / "rustc-wrapper"
         wrapper.write_text(_RUSTC_WRAPPER)
@@ -48,10 +51,23 @@ class InfluxDB(Service):
         pkg_config = folder / "bin" / "pkg-config"
         # No version-control stamp: git may refuse to speak of the checkout. No paths of this machine either.
         build = ["go", "build", "-mod=readonly", "-buildvcs=false", "-trimpath"]
-        run(f"{self.title}: building pkg-config", [*build, "-o", str(pkg_config), _PKG_CONFIG], log=log, say=say, cwd=_PINS)
+        run(
+            f"{self.title}: building pkg-config",
+            [*build, "-o", str(pkg_config), _PKG_CONFIG],
+            log=log,
+            say=say,
+            cwd=_PINS,
+        )
         run(
             f"{self.title}: building",
-            [*build, "-ldflags=-s -w", "-tags=sqlite_foreign_keys,sqlite_json", "-o", str(folder / "influxd"), _SERVER],
+            [
+                *build,
+                "-ldflags=-s -w",
+                "-tags=sqlite_foreign_keys,sqlite_json",
+                "-o",
+                str(folder / "influxd"),
+                _SERVER,
+            ],
             log=log,
             say=say,
             cwd=_PINS,
@@ -117,8 +133,8 @@ class InfluxDB(Service):
             raise ServiceError(f"{self.title}: setting it up failed: {type(error).__name__}") from error
         if answer.status_code != httpx.codes.OK:
             raise ServiceError(
-                f"{self.title} does not accept the token of {token_file(folder)} (status {answer.status_code}): "
-                "its data are of another set-up; `gridflow services down --purge` removes them"
+                f"{self.title} does not accept the token of {token_file(folder)} "
+                f"(status {answer.status_code}): its data are of another set-up; `gridflow services down --purge` removes them"
             )
 
     def environment(self, folder: Path, port: int) -> dict[str, str]:
@@ -137,10 +153,10 @@ def token_file(folder: Path) -> Path:
 
 
 def _secret(file: Path) -> str:
-    try:
-        # Never overwritten: it is the key to data that may be there already.
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
+    if not file.exists():
+        partial = file.with_name(file.name + ".partial")
+        partial.unlink(missing_ok=True)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as handle:
             handle.write(secrets.token_urlsafe(32) + "\n")
-    except FileExistsError:
-        pass
+        partial.rename(file)  # whole or not at all: it becomes the key to data
     return file.read_text(encoding="utf-8").strip()

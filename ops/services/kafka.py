@@ -7,7 +7,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -17,8 +17,8 @@ from ops.services.obtain import maven, need, need_version
 
 _PINS = Path(__file__).parent / "kafka"
 
-# Small: one machine, few partitions, half a gigabyte. What is published stays until it is purged: readings are often
-# older than Kafka's usual week, and would vanish. Topics are created on purpose, never by a misspelt name.
+# Small: one machine, few partitions, half a gigabyte. What is published stays until it is purged: readings are
+# often older than Kafka's usual week, and would vanish. Topics are created on purpose, never by a misspelt name.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -82,13 +82,21 @@ class Kafka(Service):
         if not (data / "meta.properties").exists():
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             done = subprocess.run(
-                [*java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={properties}"],
+                [
+                    *java,
+                    "kafka.tools.StorageTool",
+                    "format",
+                    f"--cluster-id={cluster}",
+                    f"--config={properties}",
+                ],
                 capture_output=True,
                 text=True,
                 check=False,
             )
             if done.returncode != 0:
-                raise ServiceError(f"{self.title}: formatting {data} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+                raise ServiceError(
+                    f"{self.title}: formatting {data} failed:\n{(done.stdout + done.stderr)[-2000:]}"
+                )
         return [*java, "-Xms256m", "-Xmx512m", "kafka.Kafka", str(properties)]
 
     def url(self, port: int) -> str:
@@ -98,9 +106,8 @@ class Kafka(Service):
     def answers(self, port: int) -> bool:
         """Whether it lists itself as a broker."""
         # Its errors are those of a broker that is not up yet: nobody wants them on the terminal.
-        client = AdminClient(
-            {"bootstrap.servers": self.url(port), "socket.timeout.ms": 3000, "log_level": 0, "error_cb": _nothing}
-        )
+        config: dict[str, Any] = {"bootstrap.servers": self.url(port), "log_level": 0, "error_cb": _nothing}
+        client = AdminClient(config)
         try:
             return bool(client.list_topics(timeout=3).brokers)
         except KafkaException:

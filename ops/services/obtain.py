@@ -1,7 +1,7 @@
 """Programs that are fetched or built once, checked against pins, and found again.
 
-What was obtained lies outside the checkout, in the user's cache folder, under the hash of the files that pin it:
-a changed pin is another program, and two checkouts with the same pins share one.
+What was obtained lies outside the checkout, in the user's cache folder, under the hash of the files that pin
+it: a changed pin is another program, and two checkouts with the same pins share one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROGRESS_SECONDS = 20.0
 _HOW_TO_INSTALL = {
     "java": "a Java runtime, version 17 or newer (Debian: apt-get install openjdk-17-jre-headless)",
     "mvn": "Apache Maven (Debian: apt-get install maven)",
-    "go": "Go, version 1.23 or newer (Debian 13: apt-get install golang-go; else the Go project's own installer)",
+    "go": "Go, version 1.23 or newer (Debian 13: apt-get install golang-go; else the Go project's installer)",
     "cargo": "Rust with cargo, version 1.72 or newer (Debian 13: apt-get install cargo; else by rustup)",
     "cc": "a C compiler (Debian: apt-get install build-essential)",
     "pkg-config": "pkg-config (Debian: apt-get install pkg-config)",
@@ -96,7 +96,9 @@ def obtained(name: str, pins: Sequence[Path], build: Callable[[Path], None], say
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(target.with_name(target.name + ".lock"), lambda: say(f"waiting: another process makes {name}")):
+        with locked(
+            target.with_name(target.name + ".lock"), lambda: say(f"waiting: another process makes {name}")
+        ):
             if not target.is_dir():
                 partial = target.with_name(target.name + ".partial")
                 if partial.exists():  # left by a build that was killed: the lock says that it is nobody's
@@ -128,7 +130,13 @@ def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
 
 
 def run(
-    what: str, command: Sequence[str], *, log: Path, say: Say, cwd: Path, extra: Mapping[str, str] | None = None
+    what: str,
+    command: Sequence[str],
+    *,
+    log: Path,
+    say: Say,
+    cwd: Path,
+    extra: Mapping[str, str] | None = None,
 ) -> None:
     """Run a command, its output in a log file, and say now and then that it still runs.
 
@@ -169,7 +177,7 @@ def tail(log: Path) -> str:
 
 
 def maven(name: str, pins: Path, build: Callable[[Path], None], say: Say) -> Path:
-    """The folder with the files that a pom's dependencies resolve to, each checked, from the cache or fetched now.
+    """The files that a pom's dependencies resolve to, checked, in a folder of the cache.
 
     Args:
         name: what it is, with its version.

@@ -38,8 +38,8 @@ def port_is_free(port: int) -> bool:
 def free_port(taken: Collection[int] = ()) -> int:
     """A free port of the loopback address, below those that the system gives to outgoing connections.
 
-    A port that is kept for a stopped service must not be one of those: a client that tries to reach the service
-    meanwhile could be given the very port, and be connected to itself.
+    A port that is kept for a stopped service must not be one of those: a client that tries to reach the
+    service meanwhile could be given the very port, and be connected to itself.
 
     Raises:
         ServiceError: none was found.
@@ -52,7 +52,9 @@ def free_port(taken: Collection[int] = ()) -> int:
     for port in random.sample(candidates, k=200):
         if port not in taken and port_is_free(port):
             return port
-    raise ServiceError(f"no free port on {_LOOPBACK} found between {candidates.start} and {candidates.stop - 1}")
+    raise ServiceError(
+        f"no free port on {_LOOPBACK} found between {candidates.start} and {candidates.stop - 1}"
+    )
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def spawn(command: Sequence[str], *, mark: str, log: Path, environment: Mapping[
     program = shutil.which(command[0])
     if program is None:
         raise ServiceError(f"{command[0]} is not found on PATH")
-    # Not subprocess: its objects warn when they are dropped before the process has ended, and this one outlives us.
+    # Not subprocess: its objects warn when they are dropped before the process has ended; this one outlives us.
     pid = os.posix_spawn(
         program,
         list(command),

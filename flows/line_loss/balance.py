@@ -1,0 +1,372 @@
+"""The energy balance of every measured element, from the sums of the meters' contributions (IEC TR 63353, 7.4).
+
+An element with a measuring device is balanced against all customers below it; one without is the sum of the topmost
+measured elements below it. Energy in is what the heads deliver and the customers feed in; energy out is what the
+customers take and what returns through the heads.
+
+The state are integer sums per (element, window). A row is a pure function of them, of the network and of whether the
+window has been closed, and its revision counts the facts it rests on: those of its meters, two for each version of the
+network (a version can make a window complete that had been closed as incomplete), one for the closing.
+"""
+
+from __future__ import annotations
+
+import bisect
+import pickle
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from connectors.batch import Batch
+from flows.line_loss.contributions import COLUMNS, Outcome
+from flows.streaming.event_time import MINIMUM
+from flows.streaming.network import Hierarchy, NetworkTable
+from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
+
+_C = {name: position for position, name in enumerate(COLUMNS)}
+_HEAD = ("head_in", "head_out", "heads_known", "heads_measured")
+_VARIANCE_PER_KWH2 = 1e9
+_COVERAGE = 2.0  # k = 2: about 95 % (GUM, 6.2.2)
+_NO_ROW = -1
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceRules:
+    """What the balance needs of the settings; times in µs."""
+
+    window: int
+    lateness: int
+    keep: int
+    shards: int
+    alarm_completeness: float
+    high_loss_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How sums of leaves become balances while the network does not change: sparse 0/1 matrices by element."""
+
+    elements: list[str]
+    row: Ints
+    kinds: list[str]
+    regions: list[str | None]
+    expected_heads: Ints
+    expected_customers: Ints
+    head_of: Ints
+    head_leaf: Ints
+    area_of: Ints
+    area_leaf: Ints
+
+
+@dataclass
+class _Ring:
+    """Sums [element, window, column] for the windows first .. first + width."""
+
+    first: int = 0
+    sums: Ints = field(default_factory=lambda: np.zeros((0, 0, len(COLUMNS)), np.int64))
+    stated: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    dirty: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+
+    @property
+    def end(self) -> int:
+        return self.first + self.sums.shape[1]
+
+    def reach(self, elements: int, low: int, high: int) -> None:
+        """Make room for the elements and the windows low .. high (exclusive)."""
+        rows, width = self.sums.shape[:2]
+        if width == 0:
+            self.first = low
+        first, end = min(self.first, low), max(self.end, high)
+        if elements <= rows and first == self.first and end == self.end:
+            return
+        rows_new = max(rows, elements if elements <= rows else max(elements, 2 * rows))
+        if end > self.end and width:
+            end = max(end, self.end + 64)
+        sums = np.zeros((rows_new, end - first, len(COLUMNS)), np.int64)
+        stated = np.full((rows_new, end - first), _NO_ROW, np.int64)
+        dirty = np.zeros(end - first, bool)
+        at = self.first - first
+        sums[:rows, at : at + width] = self.sums
+        stated[:rows, at : at + width] = self.stated
+        dirty[at : at + width] = self.dirty
+        self.first, self.sums, self.stated, self.dirty = first, sums, stated, dirty
+
+    def forget(self, before: int) -> None:
+        """Drop the windows before a number, now and then: moving costs."""
+        drop = before - self.first
+        if drop > 128 and drop > self.sums.shape[1] // 4:
+            drop = min(drop, self.sums.shape[1])
+            self.first += drop
+            self.sums, self.stated = self.sums[:, drop:].copy(), self.stated[:, drop:].copy()
+            self.dirty = self.dirty[drop:].copy()
+
+
+class BalanceState:
+    """Balances of all elements."""
+
+    def __init__(self, rules: BalanceRules) -> None:
+        self.rules = rules
+        self.network = NetworkTable()
+        self._codes: dict[str, int] = {}
+        self._ring = _Ring()
+        self._ticked: dict[str, int] = {}
+        self._watermarks: dict[str, int] = {}
+        self._closed_until: int | None = None
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
+        self._plans: dict[int, _Plan] = {}
+        self._changes = self.network.change_times()
+        self._facts = self.network.facts()
+        self._ancestors = self.network.claimed_ancestors()
+        self._up: tuple[Ints, Ints] | None = None
+
+    # ------------------------------------------------------------------ rounds
+
+    def take(self, outcomes: list[Outcome], network: list[Batch]) -> pl.DataFrame:
+        """Take in shards' outcomes and versions of the network; the rows of LineLoss that are new or restated."""
+        changed = False
+        for batch in network:
+            changed |= bool(batch.frame.height and self.network.apply(batch.frame))
+        if changed:
+            self._forget_plans()
+            self._ring.dirty[:] = True
+        frames = [o.contributions for o in outcomes if o.contributions.height]
+        if frames:
+            self._add(frames[0] if len(frames) == 1 else pl.concat(frames))
+        for outcome in outcomes:
+            self._ticked[outcome.shard] = max(outcome.ticked, self._ticked.get(outcome.shard, MINIMUM))
+            self._watermarks[outcome.shard] = max(outcome.watermark, self._watermarks.get(outcome.shard, MINIMUM))
+        watermark = self._least(self._watermarks)
+        closed = None
+        if watermark != MINIMUM:
+            closed = (watermark - self.rules.lateness - 1) // self.rules.window
+        rows = self._state(self._least(self._ticked), closed)
+        if watermark != MINIMUM:
+            self._ring.forget((watermark - self.rules.keep) // self.rules.window)
+        return rows
+
+    def flush(self) -> pl.DataFrame:
+        """The input has ended: all windows stated so far are closed."""
+        return self._state(self._least(self._ticked), self._ring.end)
+
+    def _least(self, values: dict[str, int]) -> int:
+        return min(values.values()) if len(values) >= self.rules.shards else MINIMUM
+
+    def _add(self, frame: pl.DataFrame) -> None:
+        names = frame.get_column("element_id").unique(maintain_order=True).to_list()
+        for name in names:
+            self._codes.setdefault(name, len(self._codes))
+        window = frame.get_column("window").to_numpy()
+        ring = self._ring
+        ring.reach(len(self._codes), int(window.min()), int(window.max()) + 1)
+        element = frame.get_column("element_id").replace_strict(
+            names, [self._codes[n] for n in names], return_dtype=pl.Int64
+        ).to_numpy()
+        values = frame.select(COLUMNS).to_numpy()
+        np.add.at(ring.sums, (element, window - ring.first), values)
+        ring.dirty[window - ring.first] = True
+
+    # -------------------------------------------------------------------- rows
+
+    def _state(self, ticked: int, closed: int | None) -> pl.DataFrame:
+        """State the rows of windows that have ended and changed since they were last stated."""
+        ring = self._ring
+        if ticked == MINIMUM or not len(self.network) or not ring.sums.size:
+            return pl.DataFrame()
+        until = ticked // self.rules.window
+        if closed is not None and (self._closed_until is None or closed > self._closed_until):
+            low = ring.first if self._closed_until is None else max(self._closed_until, ring.first)
+            ring.dirty[max(low - ring.first, 0) : max(closed - ring.first, 0)] = True
+            self._closed_until = closed
+        windows = np.flatnonzero(ring.dirty[: max(until - ring.first, 0)])
+        if not len(windows):
+            return pl.DataFrame()
+        ring.dirty[windows] = False
+        parts = []
+        for plan_at, group in self._by_plan(windows):
+            parts.append(self._rows(self._plan(plan_at), group))
+        parts = [part for part in parts if part.height]
+        return pl.concat(parts) if parts else pl.DataFrame()
+
+    def _by_plan(self, windows: Ints) -> list[tuple[int, Ints]]:
+        """Windows grouped by the span between two changes of the network in which they begin."""
+        begins = (windows + self._ring.first) * self.rules.window
+        epochs = np.searchsorted(np.array(self._changes, np.int64), begins, side="right")
+        return [(int(epoch), windows[epochs == epoch]) for epoch in np.unique(epochs)]
+
+    def _plan(self, epoch: int) -> _Plan:
+        plan = self._plans.get(epoch)
+        if plan is None:
+            time = self._changes[epoch - 1] if epoch else MINIMUM
+            if len(self._plans) >= 64:
+                self._plans.pop(next(iter(self._plans)))
+            plan = self._plans[epoch] = self._make_plan(self.network.hierarchy(time))
+        return plan
+
+    def _make_plan(self, hierarchy: Hierarchy) -> _Plan:
+        elements = sorted(hierarchy.heads)
+        for element in (*elements, *hierarchy.customers, *hierarchy.kind):
+            self._codes.setdefault(element, len(self._codes))
+        self._ring.reach(len(self._codes), self._ring.first, self._ring.end)
+        head_of, head_leaf, area_of, area_leaf = [], [], [], []
+        for position, element in enumerate(elements):
+            for head in hierarchy.heads[element]:
+                head_of.append(position)
+                head_leaf.append(self._codes[head])
+            for area in hierarchy.areas[element]:
+                area_of.append(position)
+                area_leaf.append(self._codes[area])
+        return _Plan(
+            elements=elements,
+            row=np.array([self._codes[e] for e in elements], np.int64),
+            kinds=[hierarchy.kind[e] for e in elements],
+            regions=[hierarchy.region.get(e) for e in elements],
+            expected_heads=np.array([len(hierarchy.heads[e]) for e in elements], np.int64),
+            expected_customers=np.array(
+                [sum(hierarchy.customers[a] for a in hierarchy.areas[e]) for e in elements], np.int64
+            ),
+            head_of=np.array(head_of, np.int64), head_leaf=np.array(head_leaf, np.int64),
+            area_of=np.array(area_of, np.int64), area_leaf=np.array(area_leaf, np.int64),
+        )
+
+    def _claims(self) -> tuple[Ints, Ints]:
+        """(ancestor, leaf) codes over everything that was ever claimed: for sums of facts."""
+        if self._up is None:
+            pairs = [
+                (self._codes.setdefault(above, len(self._codes)), self._codes.setdefault(leaf, len(self._codes)))
+                for leaf, reached in self._ancestors.items()
+                for above in reached
+            ]
+            self._up = (
+                np.array([a for a, _ in pairs], np.int64), np.array([leaf for _, leaf in pairs], np.int64)
+            )
+            self._ring.reach(len(self._codes), self._ring.first, self._ring.end)
+        return self._up
+
+    def _rows(self, plan: _Plan, windows: Ints) -> pl.DataFrame:
+        """Rows [elements x windows] that differ from what was last stated."""
+        if not plan.elements:
+            return pl.DataFrame()
+        above, leaf = self._claims()
+        ring, rules = self._ring, self.rules
+        n, k = len(plan.elements), len(windows)
+        sums = ring.sums[:, windows]
+
+        def gather(column: str, of: Ints, source: Ints) -> Ints:
+            total = np.zeros((n, k), np.int64)
+            np.add.at(total, of, sums[source, :, _C[column]])
+            return total
+
+        heads = {c: gather(c, plan.head_of, plan.head_leaf) for c in _HEAD}
+        # Contributions of a leaf mix its head's and its customers' variances; a head below another head counts
+        # with its customers' there. The head's own share is small and errs on the wide side.
+        areas = {
+            c: gather(c, plan.area_of, plan.area_leaf)
+            for c in ("customers_in", "customers_out", "customers_measured")
+        }
+        both = self._leaves(plan)
+        spread = {c: gather(c, *both) for c in ("variance_systematic", "variance_random", "measured_us")}
+        facts_all = np.zeros((sums.shape[0], k), np.int64)
+        np.add.at(facts_all, above, sums[leaf, :, _C["facts"]])
+        started_all = np.zeros((sums.shape[0], k), np.int64)
+        np.add.at(started_all, above, sums[leaf, :, _C["started"]])
+        begins = (windows + ring.first) * rules.window
+        ends = begins + rules.window
+        versions = np.array(
+            [[bisect.bisect_left(times, int(end)) for end in ends] for times in (self._facts.get(e, []) for e in plan.elements)],
+            np.int64,
+        ).reshape(n, k)
+        energy_in = heads["head_in"] + areas["customers_in"]
+        energy_out = areas["customers_out"] + heads["head_out"]
+        expected = (plan.expected_heads + plan.expected_customers)[:, None]
+        reporting = np.minimum(heads["heads_measured"] + areas["customers_measured"], expected)
+        complete = reporting >= expected
+        closed = (windows + ring.first)[None, :] < (self._closed_until if self._closed_until is not None else MINIMUM)
+        revision = facts_all[plan.row] + 2 * versions + (closed & ~complete)
+        exists = (heads["heads_known"] >= plan.expected_heads[:, None]) & (started_all[plan.row] > 0)
+        stated = ring.stated[np.ix_(plan.row, windows)]
+        at = np.nonzero(exists & (revision > stated))
+        if not len(at[0]):
+            return pl.DataFrame()
+        e, w = at
+        ring.stated[plan.row[e], windows[w]] = revision[at]
+        share = np.minimum(spread["measured_us"][at] / (expected[e, 0] * rules.window), 1.0)
+        time = pl.Datetime("us", "UTC")
+        systematic = spread["variance_systematic"][at] / _VARIANCE_PER_KWH2
+        random = spread["variance_random"][at] / _VARIANCE_PER_KWH2
+        status = np.where(complete[at], "COMPLETE", np.where(closed[0, w], "INCOMPLETE", "PROVISIONAL"))
+        loss = energy_in[at] - energy_out[at]
+        frame = pl.DataFrame(
+            {
+                "element_id": pl.Series(plan.elements, dtype=pl.String).gather(e),
+                "element_kind": pl.Series(plan.kinds, dtype=pl.String).gather(e),
+                "region_id": pl.Series(plan.regions, dtype=pl.String).gather(e),
+                "window_start": pl.Series(begins[w]).cast(time),
+                "window_end": pl.Series(ends[w]).cast(time),
+                "revision": revision[at],
+                "energy_in_kwh": energy_in[at] / MICRO_WH_PER_KWH,
+                "energy_out_kwh": energy_out[at] / MICRO_WH_PER_KWH,
+                "loss_kwh": loss / MICRO_WH_PER_KWH,
+                "uncertainty_kwh": _COVERAGE * np.sqrt(np.maximum(systematic + random, 0)),
+                "systematic_uncertainty_kwh": _COVERAGE * np.sqrt(np.maximum(systematic, 0)),
+                "expected_meters": expected[e, 0].astype(np.int32),
+                "reporting_meters": reporting[at].astype(np.int32),
+                "completeness": share,
+                "status": status,
+            }
+        )
+        return self._with_alarms(frame)
+
+    def _leaves(self, plan: _Plan) -> tuple[Ints, Ints]:
+        """(element, leaf) pairs of heads and areas together, each once."""
+        pairs = np.unique(
+            np.concatenate([plan.head_of, plan.area_of]) * (1 << 32)
+            + np.concatenate([plan.head_leaf, plan.area_leaf])
+        )
+        return pairs >> 32, pairs & 0xFFFFFFFF
+
+    def _with_alarms(self, frame: pl.DataFrame) -> pl.DataFrame:
+        percent = pl.when(pl.col("energy_in_kwh") > 0).then(100 * pl.col("loss_kwh") / pl.col("energy_in_kwh"))
+        enough = pl.col("completeness") >= self.rules.alarm_completeness
+        high = pl.col("loss_kwh") - pl.col("uncertainty_kwh") > pl.col("energy_in_kwh") * (
+            self.rules.high_loss_percent / 100
+        )
+        negative = pl.col("loss_kwh") + pl.col("uncertainty_kwh") < 0
+        alarm = (
+            pl.when(enough & negative).then(pl.lit("NEGATIVE_LOSS"))
+            .when(enough & high & (pl.col("energy_in_kwh") > 0)).then(pl.lit("HIGH_LOSS"))
+            .otherwise(pl.lit("NONE"))
+        )
+        suspect = pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64})
+        return frame.with_columns(
+            percent.alias("loss_percent"),
+            pl.lit(None, pl.Float64).alias("technical_loss_kwh"),
+            pl.lit(None, pl.Float64).alias("unaccounted_kwh"),
+            alarm.alias("alarm"),
+            pl.Series("suspects", [[]], dtype=pl.List(suspect)).new_from_index(0, frame.height).alias("suspects"),
+        )
+
+    # ---------------------------------------------------------------- recovery
+
+    def dump(self) -> bytes:
+        """The state as compressed bytes."""
+        raw = pickle.dumps(
+            (self.network.state(), self._codes, self._ring, self._ticked, self._watermarks, self._closed_until),
+            protocol=5,
+        )
+        return pickle.dumps((len(raw), pa.Codec("zstd", 1).compress(raw, asbytes=True)))
+
+    @classmethod
+    def load(cls, rules: BalanceRules, data: bytes) -> BalanceState:
+        """A state from its bytes."""
+        size, packed = pickle.loads(data)  # noqa: S301 - our own recovery store
+        raw = pa.Codec("zstd", 1).decompress(packed, size, asbytes=True)
+        state = cls(rules)
+        network, state._codes, state._ring, state._ticked, state._watermarks, state._closed_until = pickle.loads(raw)  # noqa: S301
+        state.network.restore(network)
+        state._forget_plans()
+        return state
