@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch, Gate
-from connectors.decode import DeadRow
+from connectors.dead_row import DeadRow
 from connectors.validate import validate
 from schemas import Contract
 
@@ -21,6 +22,27 @@ RawRows = Callable[[list[int]], Sequence[bytes | None]]
 """Gives the original keys, or values, of some rows."""
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Messages taken from a source partition, decoded.
+
+    Attributes:
+        frame: those that could be decoded: the contract's columns and ``_row``, ascending.
+        dead: those that could not.
+        count: how many messages there were, tombstones included; at least one.
+        offsets: their offsets.
+        keys: gives original keys.
+        values: gives original values.
+    """
+
+    frame: pl.DataFrame
+    dead: list[DeadRow]
+    count: int
+    offsets: Offsets
+    keys: RawRows
+    values: RawRows
+
+
 class Assembler:
     """Makes the batches of one source partition.
 
@@ -29,21 +51,31 @@ class Assembler:
         partition: number of the source partition.
         partitions: how many there are.
         gate: judges by event time.
+        future_limit_seconds: how far an event time may be ahead of its ``received_time``; None is no limit.
         keep_raw: whether the frame carries ``_key`` and ``_value``, the original bytes of each message.
     """
 
     def __init__(
-        self, contract: Contract, partition: int, partitions: int, gate: Gate, *, keep_raw: bool = False
+        self,
+        contract: Contract,
+        partition: int,
+        partitions: int,
+        gate: Gate,
+        *,
+        future_limit_seconds: float | None = None,
+        keep_raw: bool = False,
     ) -> None:
         self._contract = contract
         self._partition = partition
         self._partitions = partitions
+        self._future_limit = future_limit_seconds
         self._keep_raw = keep_raw
         self.gate = gate
-        schema = pl.Schema({**contract.polars, "_offset": pl.Int64})
-        if keep_raw:
-            schema.update({"_key": pl.Binary(), "_value": pl.Binary()})
-        self._no_rows = schema.to_frame()
+        added = ["_offset", "_key", "_value"] if keep_raw else ["_offset"]
+        kinds = {"_offset": pl.Int64}
+        self._no_rows = contract.empty().with_columns(
+            pl.lit(None, kinds.get(name, pl.Binary)).alias(name) for name in added
+        )
         self._no_letters = LETTER_SCHEMA.to_frame()
 
     def empty(
@@ -78,32 +110,16 @@ class Assembler:
             caught_up=caught_up,
         )
 
-    def batch(
-        self,
-        frame: pl.DataFrame,
-        dead: list[DeadRow],
-        taken: int,
-        offsets: Offsets,
-        keys: RawRows,
-        values: RawRows,
-        *,
-        frontier: int | None = None,
-        caught_up: bool = False,
-    ) -> Batch:
+    def batch(self, taken: Taken, *, frontier: int | None = None, caught_up: bool = False) -> Batch:
         """Validate and judge decoded messages.
 
         Args:
-            frame: those that could be decoded: the contract's columns and ``_row``, ascending.
-            dead: those that could not.
-            taken: how many messages there were, at least one.
-            offsets: their offsets.
-            keys: gives original keys.
-            values: gives original values.
+            taken: the messages.
             frontier: stands in for the gate's as long as that has none.
             caught_up: as in ``Batch``.
         """
-        late = self._no_letters
-        good, invalid = validate(self._contract, frame)
+        frame, dead, late = taken.frame, taken.dead, self._no_letters
+        good, invalid = validate(self._contract, frame, self._future_limit)
         if invalid:
             dead = dead + invalid
             frame = frame.filter(good)
@@ -115,19 +131,18 @@ class Assembler:
                 for refusal in verdict.refused
             ]
             if verdict.late.any():
-                late = self._late(frame.filter(pl.Series(verdict.late)), offsets, keys, values)
+                late = self._letters(taken, self._late(frame.filter(pl.Series(verdict.late))))
             frame = frame.filter(pl.Series(verdict.accepted))
-        first, last = _offset(offsets, 0), _offset(offsets, taken - 1)
         return Batch(
             self._contract.topic,
             self._partition,
             self._partitions,
-            first,
-            last,
-            self._finish(frame, offsets, keys, values),
-            self._dead(dead, offsets, keys, values) if dead else self._no_letters,
+            _offset(taken.offsets, 0),
+            _offset(taken.offsets, taken.count - 1),
+            self._finish(frame, taken),
+            self._letters(taken, dead) if dead else self._no_letters,
             late,
-            taken,
+            taken.count,
             self._frontier(frontier),
             caught_up=caught_up,
         )
@@ -136,61 +151,37 @@ class Assembler:
         frontier = self.gate.frontier
         return stand_in if frontier is None else frontier
 
-    def _finish(self, frame: pl.DataFrame, offsets: Offsets, keys: RawRows, values: RawRows) -> pl.DataFrame:
-        added = [_offset_column(frame["_row"], offsets)]
+    def _finish(self, frame: pl.DataFrame, taken: Taken) -> pl.DataFrame:
+        added = [_offset_column(frame["_row"], taken.offsets)]
         if self._keep_raw:
             rows = frame["_row"].to_list()
-            added += [pl.Series("_key", keys(rows), pl.Binary), pl.Series("_value", values(rows), pl.Binary)]
+            added.append(pl.Series("_key", taken.keys(rows), pl.Binary))
+            added.append(pl.Series("_value", taken.values(rows), pl.Binary))
         return frame.with_columns(added).drop("_row")
 
-    def _late(
-        self, frame: pl.DataFrame, offsets: Offsets, keys: RawRows, values: RawRows
-    ) -> pl.DataFrame:
-        rows = frame["_row"].to_list()
+    def _late(self, frame: pl.DataFrame) -> list[DeadRow]:
         time = self._contract.time
-        messages = frame.select(
-            pl.format("field {}: {} is beyond the allowed lateness", pl.lit(time), pl.col(time))
-        )
-        count = len(rows)
-        return self._letters(
-            rows, [STAGE_EVENT_TIME] * count, ["Late"] * count, messages.to_series(), [None] * count,
-            offsets, keys, values,
-        )  # fmt: skip
+        text = pl.format("field {}: {} is beyond the allowed lateness", pl.lit(time), pl.col(time))
+        messages = frame.select(text)
+        return [
+            DeadRow(row, STAGE_EVENT_TIME, "Late", message, None)
+            for row, message in zip(frame["_row"], messages.to_series(), strict=True)
+        ]
 
-    def _dead(self, dead: list[DeadRow], offsets: Offsets, keys: RawRows, values: RawRows) -> pl.DataFrame:
-        dead = sorted(dead, key=lambda letter: letter.row)
-        return self._letters(
-            [letter.row for letter in dead],
-            [letter.stage for letter in dead],
-            [letter.error_class for letter in dead],
-            [letter.message for letter in dead],
-            [letter.schema_id for letter in dead],
-            offsets, keys, values,
-        )  # fmt: skip
-
-    def _letters(
-        self,
-        rows: list[int],
-        stages: list[str],
-        classes: list[str],
-        messages: Sequence[str] | pl.Series,
-        schema_ids: Sequence[int | None],
-        offsets: Offsets,
-        keys: RawRows,
-        values: RawRows,
-    ) -> pl.DataFrame:
-        count = len(rows)
+    def _letters(self, taken: Taken, refused: list[DeadRow]) -> pl.DataFrame:
+        refused = sorted(refused, key=lambda letter: letter.row)
+        rows = [letter.row for letter in refused]
         return pl.DataFrame(
             {
-                "topic": [self._contract.topic] * count,
-                "partition": [self._partition] * count,
-                "offset": _offset_column(pl.Series(rows, dtype=pl.Int64), offsets),
-                "stage": stages,
-                "error_class": classes,
-                "error_message": messages,
-                "schema_id": schema_ids,
-                "key": keys(rows),
-                "value": values(rows),
+                "topic": [self._contract.topic] * len(rows),
+                "partition": [self._partition] * len(rows),
+                "offset": _offset_column(pl.Series(rows, dtype=pl.Int64), taken.offsets),
+                "stage": [letter.stage for letter in refused],
+                "error_class": [letter.error_class for letter in refused],
+                "error_message": [letter.message for letter in refused],
+                "schema_id": [letter.schema_id for letter in refused],
+                "key": taken.keys(rows),
+                "value": taken.values(rows),
             },
             schema=LETTER_SCHEMA,
         )

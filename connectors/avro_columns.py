@@ -1,10 +1,10 @@
 """Avro bodies to columns, all messages at once.
 
-fastavro reads one message at 3 to 10 µs. Here a whole batch is walked field by field: ``pos[i]`` is where message i
-stands in the joined bytes, and each field is one gather over all messages. Every structural byte (union index, length,
-count) is checked, no read crosses the message's end unnoticed, and a message must end exactly where its last field
-does; so one bad body cannot shift the others. A message that does not pass is not decoded wrongly but reported as
-doubtful, for the caller to give to fastavro.
+fastavro reads one message in 3 to 10 µs. Here a whole batch is walked field by field: ``pos[i]`` is where
+message i stands in the joined bytes, and each field is one gather over all messages. Every structural byte
+(union index, length, count) is checked, and a message must end exactly where its last field does: so no read
+across its end goes unnoticed, and a bad body cannot shift the others. A message that does not pass is not
+decoded wrongly but reported as doubtful, for the caller to give to fastavro.
 
 Unsupported, and left to fastavro as a whole: fixed, decimal, recursive types and unions other than with null.
 """
@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from connectors.avro_numbers import Block, Bools, Ints, Positions, read_lengths
+from connectors.avro_numbers import Block, Bools, NumberReader, Positions, read_lengths
 from schemas.avro_types import arrow_type
 
+PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "string", "bytes"})
 # More items than this in one message's array are left to fastavro: each item is a step over the batch.
 MAX_ITEMS = 64
 
@@ -57,6 +58,20 @@ class Cursor:
         self.bad[rows] |= part.bad
 
 
+# By how much to advance, by size of a value and whether there is one.
+_STEPS = {size: np.array([0, size], np.int64) for size in range(11)}
+
+
+def read_union(block: Block, cursor: Cursor, value_index: int) -> Bools:
+    """Which messages have a value, by the index of a union with null; does not advance."""
+    index = block.bytes[cursor.pos]
+    odd = index & np.uint8(0xFD)  # neither 0 nor 2
+    if odd.any():
+        cursor.bad |= odd != 0
+    valid: Bools = index == value_index
+    return valid
+
+
 class Reader(Protocol):
     """Reads one field of every message."""
 
@@ -65,45 +80,55 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class NumberReader:
-    """A boolean, number, time or enum, nullable or not."""
+class NumberColumn:
+    """A boolean, number, time or enum, nullable or not.
+
+    Attributes:
+        type: what it becomes.
+        numbers: reads its values.
+        value_index: byte of the union index that announces a value; None: not nullable.
+        symbols: of an enum.
+    """
 
     type: pa.DataType
-    read_numbers: Any
-    value_index: int | None = None  # byte of the union index that announces a value; None: not nullable
+    numbers: NumberReader
+    value_index: int | None = None
     symbols: pa.Array | None = None
 
     def read(self, block: Block, cursor: Cursor) -> pa.Array:
         """See ``Reader``."""
         valid = None
-        if self.value_index is None:
-            values, size, bad = self.read_numbers(block, cursor.pos)
-            cursor.pos = cursor.pos + size
-        else:
-            index = block.bytes[cursor.pos]
-            valid = index == self.value_index
-            if valid.all():
+        shift = 0
+        if self.value_index is not None:
+            valid = read_union(block, cursor, self.value_index)
+            shift = 1
+            present = int(np.count_nonzero(valid))
+            if present == 0:
+                cursor.pos += 1
+                return pa.nulls(len(valid), self.type)
+            if present == len(valid):
                 valid = None
-                values, size, bad = self.read_numbers(block, cursor.pos + 1)
-                cursor.pos = cursor.pos + (1 + size)
-            else:
-                cursor.bad |= ~valid & (index != 2 - self.value_index)
-                if not valid.any():
-                    cursor.pos = cursor.pos + 1
-                    return pa.nulls(len(valid), self.type)
-                values, size, bad = self.read_numbers(block, cursor.pos + 1)
-                cursor.pos = cursor.pos + (1 + valid * size)
-                if bad is not None:
-                    bad = bad & valid
+        values, size, bad = self.numbers(block, cursor.pos, shift)
+        cursor.pos += shift
+        if valid is None:
+            cursor.pos += size
+        elif isinstance(size, int):
+            cursor.pos += _STEPS[size][valid.view(np.uint8)]
+        else:
+            cursor.pos += size * valid
         if bad is not None:
-            cursor.bad |= bad
+            cursor.bad |= bad if valid is None else bad & valid
         if self.symbols is not None:
-            wrong = (values < 0) | (values >= len(self.symbols))
+            return self._symbols(values, valid, cursor)
+        return _array(self.type, values, valid)
+
+    def _symbols(self, values: npt.NDArray[Any], valid: Bools | None, cursor: Cursor) -> pa.Array:
+        assert self.symbols is not None
+        wrong = (values < 0) | (values >= len(self.symbols))
+        if wrong.any():
             cursor.bad |= wrong if valid is None else wrong & valid
             values = np.where(wrong, 0, values)
-            indices = pa.array(values, mask=None if valid is None else ~valid)
-            return self.symbols.take(indices)
-        return _array(self.type, values, valid)
+        return self.symbols.take(pa.array(values, mask=None if valid is None else ~valid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +153,23 @@ class BytesReader:
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
         if self.type == pa.string() and data.size and int(data.max()) >= 0x80:
-            return self._strings(cursor, offsets, data)
-        kind = pa.large_string() if self.type == pa.string() else pa.large_binary()
-        return pa.Array.from_buffers(kind, len(length), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+            data = self._check_text(cursor, offsets, data)
+        return pa.Array.from_buffers(
+            reader_type(self), len(length), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        )
 
     @staticmethod
-    def _strings(cursor: Cursor, offsets: Positions, data: npt.NDArray[np.uint8]) -> pa.Array:
-        # Not ASCII: Python's decoder judges each message, so that only an invalid one is in doubt.
-        raw = data.tobytes()
-        texts = []
-        for number, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+    def _check_text(cursor: Cursor, offsets: Positions, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Find those that are not UTF-8, and blank them out."""
+        foreign = np.flatnonzero(data >= 0x80)
+        for number in np.unique(np.searchsorted(offsets, foreign, side="right") - 1).tolist():
+            start, end = int(offsets[number]), int(offsets[number + 1])
             try:
-                texts.append(raw[start:end].decode())
+                data[start:end].tobytes().decode()
             except UnicodeDecodeError:
                 cursor.bad[number] = True
-                texts.append("")
-        return pa.array(texts, pa.large_string())
+                data[start:end] = ord("?")
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +182,8 @@ class NullableReader:
 
     def read(self, block: Block, cursor: Cursor) -> pa.Array:
         """See ``Reader``."""
-        index = block.bytes[cursor.pos]
-        valid = index == self.value_index
-        cursor.bad |= ~valid & (index != 2 - self.value_index)
-        cursor.pos = cursor.pos + 1
+        valid = read_union(block, cursor, self.value_index)
+        cursor.pos += 1
         if valid.all():
             return self.inner.read(block, cursor)
         rows = np.flatnonzero(valid)
@@ -199,7 +223,7 @@ class ListReader:
     def read(self, block: Block, cursor: Cursor) -> pa.Array:
         """See ``Reader``."""
         count, size, bad = read_lengths(block, cursor.pos)
-        cursor.pos = cursor.pos + size
+        cursor.pos += size
         # A negative count announces the block's size in bytes: legal, rare, left to fastavro.
         wrong = (count < 0) | (count > MAX_ITEMS)
         if bad is not None:
@@ -219,12 +243,14 @@ class ListReader:
             owners.append(rows)
         more = (count > 0) & ~cursor.bad
         cursor.bad |= more & (block.bytes[cursor.pos] != 0)
-        cursor.pos = cursor.pos + more
+        cursor.pos += more
         owner = np.concatenate(owners) if owners else np.zeros(0, np.intp)
         order = np.argsort(owner, kind="stable")
         offsets = np.zeros(len(count) + 1, np.int64)
         np.cumsum(np.bincount(owner, minlength=len(count)), out=offsets[1:])
-        items = pa.concat_arrays(pieces).take(pa.array(order)) if pieces else pa.nulls(0, self.type.value_type)
+        items = (
+            pa.concat_arrays(pieces).take(pa.array(order)) if pieces else pa.nulls(0, self.type.value_type)
+        )
         return pa.LargeListArray.from_arrays(pa.array(offsets), items)
 
 
@@ -234,9 +260,11 @@ def _array(kind: pa.DataType, values: npt.NDArray[Any], valid: Bools | None) -> 
     return pa.Array.from_buffers(kind, len(values), [bitmap, pa.py_buffer(data)])
 
 
-def _named(avro: Any, names: dict[str, Any], namespace: str, inside: tuple[str, ...]) -> tuple[Any, str, tuple[str, ...]]:
+def _named(
+    avro: Any, names: dict[str, Any], namespace: str, inside: tuple[str, ...]
+) -> tuple[Any, str, tuple[str, ...]]:
     """Resolve a reference to a named type, and note those that are named here."""
-    if isinstance(avro, str) and avro not in Block.READ:
+    if isinstance(avro, str) and avro not in PRIMITIVES:
         full = avro if "." in avro or not namespace else f"{namespace}.{avro}"
         found = full if full in names else avro
         if found in inside or found not in names:
@@ -266,8 +294,8 @@ def compile_reader(
         at = 1 - avro.index("null")
         inner = compile_reader(avro[at], names, namespace, inside)
         value_index = 2 * at  # zigzag
-        if isinstance(inner, NumberReader):
-            return NumberReader(inner.type, inner.read_numbers, value_index, inner.symbols)
+        if isinstance(inner, NumberColumn):
+            return NumberColumn(inner.type, inner.numbers, value_index, inner.symbols)
         return NullableReader(inner, reader_type(inner), value_index)
     avro, namespace, inside = _named(avro, names, namespace, inside)
     if isinstance(avro, str):
@@ -275,29 +303,33 @@ def compile_reader(
     kind = avro["type"]
     if not isinstance(kind, str):  # {"type": {"type": ...}}
         return compile_reader(kind, names, namespace, inside)
+
+    def inner_reader(inner_type: Any) -> Reader:
+        return compile_reader(inner_type, names, namespace, inside)
+
+    reader: Reader
     if kind == "record":
-        fields = avro["fields"]
-        return RecordReader(
-            tuple(entry["name"] for entry in fields),
-            tuple(compile_reader(entry["type"], names, namespace, inside) for entry in fields),
+        reader = RecordReader(
+            tuple(entry["name"] for entry in avro["fields"]),
+            tuple(inner_reader(entry["type"]) for entry in avro["fields"]),
         )
-    if kind == "array":
-        item = compile_reader(avro["items"], names, namespace, inside)
-        return ListReader(item, pa.large_list(reader_type(item)))
-    if kind == "map":
-        pair = RecordReader(
-            ("key", "value"), (BytesReader(pa.string()), compile_reader(avro["values"], names, namespace, inside))
-        )
-        return ListReader(pair, pa.large_list(reader_type(pair)))
-    if kind == "enum":
-        return NumberReader(pa.large_string(), Block.READ["int"], None, pa.array(avro["symbols"], pa.large_string()))
-    if kind in ("string", "bytes"):
-        return BytesReader(arrow_type(kind))
-    if kind not in Block.READ or avro.get("logicalType") == "decimal":
+    elif kind == "array":
+        item = inner_reader(avro["items"])
+        reader = ListReader(item, pa.large_list(reader_type(item)))
+    elif kind == "map":
+        pair = RecordReader(("key", "value"), (BytesReader(pa.string()), inner_reader(avro["values"])))
+        reader = ListReader(pair, pa.large_list(reader_type(pair)))
+    elif kind == "enum":
+        symbols = pa.array(avro["symbols"], pa.large_string())
+        reader = NumberColumn(pa.large_string(), Block.READ["int"], None, symbols)
+    elif kind in ("string", "bytes"):
+        reader = BytesReader(arrow_type(kind))
+    elif kind in Block.READ and avro.get("logicalType") != "decimal":
+        known = avro.get("logicalType") in ("timestamp-micros", "timestamp-millis", "date")
+        reader = NumberColumn(arrow_type(avro if known else kind), Block.READ[kind])
+    else:
         raise UnsupportedSchemaError(f"type {kind!r}")
-    logical = avro.get("logicalType")
-    known = logical in ("timestamp-micros", "timestamp-millis", "date")
-    return NumberReader(arrow_type(avro if known else kind), Block.READ[kind])
+    return reader
 
 
 def reader_type(reader: Reader) -> pa.DataType:
@@ -306,7 +338,10 @@ def reader_type(reader: Reader) -> pa.DataType:
         return pa.large_string() if reader.type == pa.string() else pa.large_binary()
     if isinstance(reader, RecordReader):
         return pa.struct(
-            [pa.field(name, reader_type(inner)) for name, inner in zip(reader.names, reader.readers, strict=True)]
+            [
+                pa.field(name, reader_type(inner))
+                for name, inner in zip(reader.names, reader.readers, strict=True)
+            ]
         )
-    assert isinstance(reader, NumberReader | NullableReader | ListReader)
+    assert isinstance(reader, NumberColumn | NullableReader | ListReader)
     return reader.type

@@ -1,8 +1,8 @@
 """A file's columns to the contract's columns.
 
-What can be converted without loss is: integers and floats among each other as far as the values allow, times of
-any unit, dictionary-coded strings. A column of another type is an error of the whole file; a single value that does
-not fit makes its row a dead letter.
+What can be converted is: integers and floats among each other as far as the values allow, times of any unit,
+dictionary-coded strings. A column of another type is an error of the whole file; a single value that does not
+fit makes its row a dead letter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.types as pt
 
-from connectors.decode import DeadRow
+from connectors.dead_row import DeadRow, shown
 from connectors.errors import InputError
 from schemas import Contract
 
@@ -78,34 +78,35 @@ def conversion(
 
 def _convert(column: pl.Expr, have: pa.DataType, want: pa.DataType) -> pl.Expr | None:
     """The expression that converts a column, or None if that is not possible."""
-    target = _polars(want)
+    converted: pl.Expr | None = None
     if have.equals(want):
-        return column
-    if pt.is_null(have):
-        return column.cast(target)
-    if pt.is_string(want):
+        converted = column
+    elif pt.is_null(have):
+        converted = column.cast(_polars(want))
+    elif pt.is_string(want):
         texts = pt.is_string(have) or pt.is_large_string(have) or pt.is_string_view(have)
-        return column.cast(pl.String) if texts else None
-    if pt.is_binary(want):
-        return column if pt.is_large_binary(have) or pt.is_binary_view(have) else None
-    if pt.is_timestamp(want):
-        return _to_time(column, have)
-    if pt.is_integer(want):
-        if pt.is_integer(have):
-            return column.cast(target, strict=False)
-        if pt.is_floating(have):
-            # A cast alone would cut off the fraction.
-            return pl.when(column == column.round()).then(column).cast(target, strict=False)
-        return None
-    if pt.is_floating(want):
-        numbers = pt.is_integer(have) or pt.is_floating(have) or pt.is_decimal(have)
-        return column.cast(target) if numbers else None
-    if _is_list(want) and _is_list(have):
+        converted = column.cast(pl.String) if texts else None
+    elif pt.is_binary(want):
+        converted = column if pt.is_large_binary(have) or pt.is_binary_view(have) else None
+    elif pt.is_timestamp(want):
+        converted = _to_time(column, have)
+    elif pt.is_integer(want) or pt.is_floating(want):
+        converted = _to_number(column, have, want)
+    elif _is_list(want) and _is_list(have):
         inner = _convert(pl.element(), have.value_type, want.value_type)
-        return None if inner is None else column.list.eval(inner)
-    if pt.is_struct(want) and pt.is_struct(have):
-        return _convert_struct(column, have, want)
-    return None
+        converted = None if inner is None else column.list.eval(inner)
+    elif pt.is_struct(want) and pt.is_struct(have):
+        converted = _convert_struct(column, have, want)
+    return converted
+
+
+def _to_number(column: pl.Expr, have: pa.DataType, want: pa.DataType) -> pl.Expr | None:
+    if not (pt.is_integer(have) or pt.is_floating(have) or pt.is_decimal(have)):
+        return None
+    if pt.is_integer(want) and not pt.is_integer(have):
+        # A cast alone would cut off the fraction.
+        column = pl.when(column == column.round()).then(column)
+    return column.cast(_polars(want), strict=False)
 
 
 def _convert_struct(column: pl.Expr, have: pa.DataType, want: pa.DataType) -> pl.Expr | None:
@@ -146,11 +147,10 @@ def _polars(kind: pa.DataType) -> pl.DataType:
     return empty.dtype
 
 
-def misfits(contract: Contract, lossy: tuple[str, ...], source: pl.DataFrame, frame: pl.DataFrame) -> list[DeadRow]:
-    """The rows that do not fit the contract: a required value is missing, or a value does not fit its type.
+def misfits(lossy: tuple[str, ...], source: pl.DataFrame, frame: pl.DataFrame) -> list[DeadRow]:
+    """The rows in which a value does not fit the contract's type.
 
     Args:
-        contract: what the rows are to be.
         lossy: the columns in which conversion may have lost a value.
         source: the rows as in the file.
         frame: the same rows converted, in the same order.
@@ -164,12 +164,8 @@ def misfits(contract: Contract, lossy: tuple[str, ...], source: pl.DataFrame, fr
         if before.null_count() == frame[name].null_count():
             continue
         for row in (before.is_not_null() & frame[name].is_null()).arg_true().to_list():
-            message = f"field {name}: {before[row]} does not fit {frame[name].dtype}"
+            message = f"field {name}: {shown(before[row])} does not fit {frame[name].dtype}"
             found.setdefault(row, DeadRow(row, STAGE, "ValueDoesNotFit", message, None))
-    for name in contract.polars:
-        if name not in contract.nullable and frame[name].null_count():
-            for row in frame[name].is_null().arg_true().to_list():
-                found.setdefault(row, DeadRow(row, STAGE, "MissingValue", f"field {name}: null", None))
     return [found[row] for row in sorted(found)]
 
 

@@ -13,3 +13,7 @@ class SourceError(RuntimeError):
 
 class LostOffsetError(SourceError):
     """The messages that a stored offset points to are gone from the topic."""
+
+
+class PublishError(RuntimeError):
+    """Kafka did not take a message; the message names the topic and the reason."""

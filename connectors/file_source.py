@@ -1,8 +1,8 @@
 """Readings from files, as if they came from a topic.
 
-The files of a topic are its source partitions. They are read together, always next from the one that event time has
-come least far in, so that files which cover the same time do not make each other late. The order inside a file is
-its rows' order.
+The files of a topic are its source partitions. They are read together, always next from the one that event
+time has come least far in, so that files which cover the same time do not make each other late. The order
+inside a file is its rows' order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.assemble import Assembler
+from connectors.assemble import Assembler, Taken
 from connectors.batch import Batch, Gate, GateFactory
 from connectors.decode import Decoder
 from connectors.errors import InputError
@@ -23,7 +23,7 @@ from schemas import Contract
 
 
 class FileState(TypedDict):
-    """Where the reading of one file stands: its name, the next row, whether it has ended, and the gate's state."""
+    """Where the reading of a file stands: its name, the next row, whether it has ended, the gate's state."""
 
     name: str
     row: int
@@ -40,6 +40,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         decoder: makes a decoder, for the lines of NDJSON files.
         gate: makes the gate of (topic, number of the file).
         chunk_rows: most rows in a batch.
+        future_limit_seconds: how far an event time may be ahead of its ``received_time``; None is no limit.
         keep_raw: whether frames carry ``_key`` and ``_value``; costs about as much as reading itself.
 
     Raises:
@@ -54,14 +55,16 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         decoder: Callable[[], Decoder],
         gate: GateFactory,
         chunk_rows: int = 50_000,
+        future_limit_seconds: float | None = None,
         keep_raw: bool = False,
     ) -> None:
         paths = topic_paths(folder, contract.topic)
         if not paths:
-            raise InputError(f"{folder}: no readings of {contract.topic}: there is no {contract.topic}.parquet")
+            raise InputError(f"{folder}: no readings: there is no {contract.topic}.parquet or .ndjson")
         self._contract = contract
         self._gate = gate
         self._chunk_rows = chunk_rows
+        self._future_limit = future_limit_seconds
         self._keep_raw = keep_raw
         shared = decoder()
         self._files = {
@@ -100,6 +103,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
                     number,
                     len(names),
                     self._gate(self._contract.topic, number),
+                    future_limit_seconds=self._future_limit,
                     keep_raw=self._keep_raw,
                 ),
                 states.get(name),
@@ -177,15 +181,15 @@ class _Lane:
             return self.standing()
         first = self._row
         self._row += chunk.rows
-        return self._assembler.batch(
+        taken = Taken(
             chunk.frame,
             chunk.dead,
             chunk.rows,
             first,
             lambda wanted: chunk.keys(wanted, key),
             chunk.values,
-            frontier=self._before,
         )
+        return self._assembler.batch(taken, frontier=self._before)
 
     def state(self) -> FileState:
         return FileState(name=self._name, row=self._row, finished=self.finished, gate=self._gate.state())

@@ -1,8 +1,8 @@
 """Readings in files: finding them, and reading them in chunks of the contract's columns.
 
-A folder holds, for each topic, ``<topic>.parquet``, ``<topic>.ndjson`` (or ``.jsonl``), or a folder ``<topic>/``
-of such files at any depth. Names that start with ``.`` or ``_`` are no readings. A missing nullable column is
-null; times of any unit are taken, those without a zone as UTC.
+A folder holds, for each topic, ``<topic>.parquet``, ``<topic>.ndjson`` (or ``.jsonl``), or a folder
+``<topic>/`` of such files at any depth. Names that start with ``.`` or ``_`` are no readings. A missing
+nullable column is null; times of any unit are taken, those without a zone as UTC.
 """
 
 from __future__ import annotations
@@ -14,16 +14,20 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from connectors.columns import Conversion, conversion, json_rows, misfits
-from connectors.decode import DeadRow, Decoder
+from connectors.dead_row import DeadRow
+from connectors.decode import Decoder
 from connectors.errors import InputError
 from schemas import Contract
 
 _NDJSON = (".ndjson", ".jsonl")
+# Classes of errors of lines that are no JSON at all.
+_NO_RECORD = frozenset({"UndecodableJson", "UnknownFraming"})
 _SUFFIXES = (".parquet", *_NDJSON)
 
 # Bytes of one buffered read of a column: with it a row group is streamed instead of being held whole.
@@ -88,7 +92,7 @@ class ReadingsFile(ABC):
         """The rows from ``start`` on, at most ``size`` in each chunk; memory does not grow with the file.
 
         Raises:
-            InputError: a column is missing, or its type cannot hold what the contract says.
+            InputError: the file is damaged, or does not hold what the contract says.
         """
 
 
@@ -138,7 +142,8 @@ class ParquetReadings(ReadingsFile):
         Raises:
             InputError: the file is damaged.
         """
-        groups, skip = [], start
+        groups: list[int] = []
+        skip = start
         for group in range(self._metadata.num_row_groups):
             rows = self._metadata.row_group(group).num_rows
             if groups or skip < rows:
@@ -170,9 +175,11 @@ class ParquetReadings(ReadingsFile):
         assert isinstance(source, pl.DataFrame)
         frame = source.select(self._conversion.expressions).with_row_index("_row")
         frame = frame.with_columns(pl.col("_row").cast(pl.Int64))
-        dead = misfits(self._contract, self._conversion.lossy, source, frame)
+        dead = misfits(self._conversion.lossy, source, frame)
         if dead:
-            frame = frame.filter(~pl.col("_row").is_in([letter.row for letter in dead]))
+            fits = np.ones(len(frame), np.bool_)
+            fits[[letter.row for letter in dead]] = False
+            frame = frame.filter(pl.Series(fits))
         return Chunk(frame, dead, len(source), source)
 
 
@@ -210,16 +217,21 @@ class NdjsonReadings(ReadingsFile):
                 for line in islice(filter(bytes.strip, file), start, None):
                     lines.append(line.rstrip(b"\r\n"))
                     if len(lines) == size:
-                        yield self._chunk(lines)
-                        lines = []
+                        yield self._chunk(lines, first=not start)
+                        lines, start = [], start + size
         except OSError as error:
             raise InputError(f"{self.path}: {error.strerror}") from None
         if lines:
-            yield self._chunk(lines)
+            yield self._chunk(lines, first=not start)
 
-    def _chunk(self, lines: list[bytes]) -> Chunk:
+    def _chunk(self, lines: list[bytes], *, first: bool) -> Chunk:
         decoded = self._decoder.decode([None] * len(lines), lines, None)
-        return Chunk(decoded.frame, decoded.dead, len(lines), lines)
+        chunk = Chunk(decoded.frame, decoded.dead, len(lines), lines)
+        # Single rows may be bad; where none of the first ones fits, the file is another one than is meant.
+        alien = chunk.frame.is_empty() and all(row.error_class not in _NO_RECORD for row in chunk.dead)
+        if first and alien:
+            raise InputError(f"{self.path}: no row fits the contract; the first: {chunk.dead[0].message}")
+        return chunk
 
 
 def topic_paths(folder: Path, topic: str) -> list[Path]:

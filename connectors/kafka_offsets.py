@@ -1,7 +1,8 @@
 """Where reading a Kafka partition begins, and how far the consumer group is told it has come.
 
-The recovery store of Bytewax is what counts at a restart. The consumer group only follows it, so that ordinary lag
-tools see the progress, and a flow without a recovery store can go on from ``start = "committed"``.
+The recovery store of Bytewax is what counts at a restart. The consumer group only follows it, so that
+ordinary lag tools see the progress, and a flow without a recovery store can go on from ``start =
+"committed"``.
 """
 
 from __future__ import annotations
@@ -11,34 +12,20 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from prometheus_client import Counter
 
-from connectors.errors import LostOffsetError, SourceError
+from connectors.errors import LostOffsetError
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 OnLostOffset = Literal["error", "jump"]
 
 # A group without members forgets offsets that were not committed again for long (7 days by default).
 _COMMIT_AGAIN_SECONDS = 600.0
-
-# Answers of a cluster that is starting, or electing: another moment helps.
-_TRANSIENT = frozenset(
-    {
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError._WAIT_COORD,
-    }
-)
 
 lost_messages = Counter(
     "gridflow_lost_messages_total",
@@ -47,27 +34,12 @@ lost_messages = Counter(
 )
 
 
-def patiently(ask: Callable[[], T], timeout: float) -> T:
-    """The answer of a cluster, asked again for ``timeout`` seconds while it says that it is not ready.
-
-    Raises:
-        KafkaException: it refuses, or is still not ready.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if error.args[0].code() not in _TRANSIENT or time.monotonic() > deadline:
-                raise
-        time.sleep(0.2)
-
-
 def start_offset(consumer: Consumer, at: TopicPartition, start: str, partitions: int, timeout: float) -> int:
     """The offset at which a partition without a stored one begins.
 
-    A partition that the consumer group does not know while it knows others of the topic has come since: it is read
-    from its first message, whatever ``start`` says, or else what was written before the restart would be lost.
+    A partition that the consumer group does not know while it knows others of the topic has come since: it is
+    read from its first message, whatever ``start`` says, or what was written before the restart would be
+    lost.
 
     Args:
         consumer: a consumer of the group.
@@ -135,9 +107,9 @@ def available_offset(
 class GroupCommitter:
     """Commits to the consumer group what has passed all sinks.
 
-    Bytewax lets a source go on only after the epoch before, its snapshots in the sinks included, has gone through
-    the whole dataflow on all workers. So what a snapshot covers may be committed when the source is next asked for
-    messages. At the end that moment does not come: see ``commit_ended``.
+    Bytewax lets a source go on only after the epoch before, its snapshots in the sinks included, has gone
+    through the whole dataflow on all workers. So what a snapshot covers may be committed when the source is
+    next asked for messages. At the end that moment does not come: see ``commit_ended``.
 
     Args:
         consumer: the part's consumer.
@@ -198,7 +170,7 @@ _ended: list[GroupCommitter] = []
 def commit_ended(*, success: bool = True) -> None:
     """Commit the last snapshots of the parts that have ended; call it when the dataflow has returned.
 
-    Bytewax closes a source before the sinks have written their last rows, so that a source cannot do this itself.
+    Bytewax closes a source before the sinks have written their last rows, so a source cannot do this itself.
     Under ``python -m bytewax.run`` it happens at exit.
 
     Args:
@@ -218,14 +190,3 @@ def _commit_at_exit() -> None:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is not None and spec.name == "bytewax.run":
         commit_ended(success=not hasattr(sys, "last_value"))
-
-
-def source_error(what: str, config: dict[str, object], reason: object) -> SourceError:
-    """An error that names the brokers, and no other setting.
-
-    Args:
-        what: what failed, with topic and partition.
-        config: the client's.
-        reason: why.
-    """
-    return SourceError(f"{what} at {config.get('bootstrap.servers')}: {reason}")

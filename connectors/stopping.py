@@ -1,7 +1,8 @@
 """A clean stop on SIGTERM and SIGINT.
 
-Left alone, SIGTERM kills a dataflow without a snapshot. Here a first signal sets an event at which every source
-ends: Bytewax then takes its snapshot and exits with status 0. A second signal ends the process at once.
+Left alone, SIGTERM kills a dataflow without a snapshot. Here a first signal sets an event at which every
+source ends: Bytewax then takes its snapshot and exits with status 0. A second signal ends the process at
+once.
 
 Example:
     >>> from connectors.stopping import stop_requested
@@ -30,9 +31,9 @@ _installed = threading.Event()
 def stop_on_sigterm() -> None:
     """From now on, stop cleanly on SIGTERM or SIGINT; a second call changes nothing.
 
-    Python runs signal handlers on its main thread only, and that one waits inside Bytewax while workers run. So
-    the handlers' only purpose is to keep the default actions away: the signal's number also arrives through the
-    wakeup socket, which a thread of its own reads.
+    Python runs signal handlers on its main thread only, and that one waits inside Bytewax while workers run.
+    So the handlers' only purpose is to keep the default actions away: the signal's number also arrives
+    through the wakeup socket, which a thread of its own reads.
 
     Raises:
         ValueError: called from another thread than the main one.

@@ -210,4 +210,4 @@ def _retry_after(value: str) -> float:
             seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
         except (ValueError, TypeError):
             return 0.0
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
+    return min(seconds, _LONGEST_RETRY_AFTER) if seconds > 0 else 0.0  # nan is not

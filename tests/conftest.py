@@ -20,16 +20,31 @@ Services(Path(sys.argv[1])).down()
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--units", action="store_true", help="only the tests that need no services")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--units"):
+        return
+    kept = [item for item in items if "services" not in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """Kafka, the schema registry and InfluxDB, running; whoever stops one starts it again.
 
-    Without them there is nothing to be said about the project: that they cannot be had is a failure, not a skip.
+    That they cannot be had is a failure, not a skip: without them nothing is known of the project.
     """
     folder = tmp_path_factory.mktemp("services")
     started = Services(folder, say=lambda line: print(line, file=sys.stderr))  # noqa: T201
-    with subprocess.Popen(
-        [sys.executable, "-c", _GUARD, str(folder)], stdin=subprocess.PIPE, start_new_session=True
-    ):  # its end closes the pipe, and waits for the guard
-        with started:
-            yield started
+    guard = subprocess.Popen(
+        [sys.executable, "-c", _GUARD, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is not for it
+    )
+    with guard, started:  # the guard's end closes the pipe and waits
+        yield started

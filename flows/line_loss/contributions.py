@@ -162,6 +162,7 @@ class MeterShard:
         self.watermark = Watermark(rules.delay)
         self.ticked: int | None = None  # windows below this number have been worked out
         self.facts: Ints = np.zeros(0, np.int64)
+        self._odd_until: Ints = np.zeros(0, np.int64)
         self._unusable: set[tuple[int, int]] = set()
         self._codes: dict[str, int] = {}
         self._segments = _Roles.of([], self._codes)
@@ -243,6 +244,9 @@ class MeterShard:
             self._contribute(affected, before, -1, totals)
         self.store.insert(firsts)
         duplicates, corrections = self.store.correct(others)
+        self._note_odd(firsts)
+        if len(others):
+            self._note_odd(others)
         counts["used"] += len(firsts) + corrections
         counts["duplicate"] += duplicates
         counts["correction"] += corrections
@@ -304,29 +308,32 @@ class MeterShard:
         count = store.count[row]
         position = store.search(row, time, "left")
         edge = self.ticked * self.rules.window
-        # Usual: the newest reading of its meter, after a reading that lies past all windows worked out.
-        previous = np.where(position > 0, store.time[row, np.maximum(position - 1, 0)], MINIMUM)
-        # With nothing known yet windows are worked out from `backcast` before the first reading.
-        low = np.where(position > 0, previous, time - rules.backcast)
-        bears = low < edge
-        if not bears.any():
-            return _Pairs(none, none)
-        row, time, count, position, low = row[bears], time[bears], count[bears], position[bears], low[bears]
-        # Before: a first reading also carries the estimates before it, and those rest on the span after it.
+        # Before: back to the reading before; with nothing known yet windows count from `backcast` before the first
+        # reading, and those estimates rest on the span after it.
+        previous = np.where(position > 0, store.time[row, np.maximum(position - 1, 0)], time - rules.backcast)
         first_time = np.where(count > 0, store.time[row, 0], time)
         early = time <= first_time + rules.estimate_span
-        low = np.where(early, np.minimum(first_time, time) - rules.backcast, low)
-        # After: up to the next reading, or, where energy is estimated from the span before it, up to the reading
-        # after the last one in that span.
-        span_end = store.search(row, time + rules.estimate_span, "right")
+        low = np.where(early, np.minimum(first_time, time) - rules.backcast, previous)
+        odd_near = self._odd_until[row] >= time - rules.estimate_span
+        # Usual: the newest reading of its meter, after one that lies past all windows worked out.
+        bears = (low < edge) | odd_near
+        if not bears.any():
+            return _Pairs(none, none)
+        row, time, count, low, odd_near = row[bears], time[bears], count[bears], low[bears], odd_near[bears]
+        # After: up to the next reading; past the last one energy is estimated from the span before that.
         last = store.time[row, np.maximum(count - 1, 0)]
-        beyond = store.search(row, time, "right")
-        near = store.time[row, np.minimum(beyond, np.maximum(count - 1, 0))]
-        far = store.time[row, np.minimum(span_end, np.maximum(count - 1, 0))]
-        estimates = self._estimates_near(row, position, span_end)
-        high = np.where(estimates, np.where(span_end >= count, edge, far), np.where(beyond >= count, edge, near))
+        following = store.search(row, time, "right")
+        high = np.where(following >= count, edge, store.time[row, np.minimum(following, np.maximum(count - 1, 0))])
         high = np.where((count == 0) | (time + rules.estimate_span >= last), edge, high)
-        low = np.where(estimates & (position > 0), self._back(row, position, low), low)
+        # An implausible stretch is estimated from the spans on both its sides: then look as far as those reach.
+        odd = np.flatnonzero(odd_near)
+        if len(odd):
+            some, at, size = row[odd], time[odd], count[odd]
+            near = np.maximum(store.search(some, at - rules.estimate_span, "left") - 1, 0)
+            far = store.search(some, at + rules.estimate_span, "right") + 1
+            reach = np.where(far >= size, edge, store.time[some, np.minimum(far, size - 1)])
+            low[odd] = np.minimum(low[odd], store.time[some, near])
+            high[odd] = np.maximum(high[odd], reach)
         width = self.rules.window
         start = np.floor_divide(low, width)
         stop = np.minimum(-np.floor_divide(-high, width), self.ticked)
@@ -336,26 +343,21 @@ class MeterShard:
         unique = np.unique(rows * (1 << 32) + windows)
         return _Pairs(unique >> 32, unique & 0xFFFFFFFF)
 
-    def _estimates_near(self, row: Ints, position: Ints, span_end: Ints) -> npt.NDArray[np.bool_]:
-        """Whether, around a position, any stretch may be implausible, so that neighbours' means stand in for it."""
+    def _note_odd(self, new: Readings) -> None:
+        """Remember how far the implausible stretches of each meter reach: estimates may stand in for them."""
         store, rules = self.store, self.rules.alignment
-        lowest, highest = np.maximum(position - 1, 0), np.minimum(span_end + 1, store.count[row])
-        width = int((highest - lowest).max(initial=1))
-        columns = np.minimum(lowest[:, None] + np.arange(width)[None, :], np.maximum(highest - 1, 0)[:, None])
-        grid = row[:, None]
-        time, taken, given = store.time[grid, columns], store.imported[grid, columns], store.exported[grid, columns]
-        step, rise = np.diff(time, axis=1), np.diff(taken, axis=1)
-        limit = self._limit[row][:, None] * (MICRO_WH_PER_KWH / (3600 * SECOND)) * step
-        odd = (step > rules.max_gap) | (rise < 0) | (rise > limit) | (np.diff(given, axis=1) < 0)
-        odd |= np.abs(np.diff(given, axis=1)) > limit
-        return np.asarray(odd.any(axis=1))
-
-    def _back(self, row: Ints, position: Ints, low: Ints) -> Ints:
-        """Further back: a reading after a reset also carries the estimates of the stretch before its own."""
-        store = self.store
-        span = low - self.rules.alignment.estimate_span
-        reached = np.maximum(store.search(row, span, "left") - 1, 0)
-        return np.minimum(low, store.time[row, np.minimum(reached, np.maximum(position - 1, 0))])
+        at = store.search(new.row, new.time, "left")
+        for first, second in ((at - 1, at), (at, at + 1)):
+            there = np.flatnonzero((first >= 0) & (second < store.count[new.row]))
+            row, one, two = new.row[there], first[there], second[there]
+            end = store.time[row, two]
+            step = end - store.time[row, one]
+            taken = store.imported[row, two] - store.imported[row, one]
+            given = store.exported[row, two] - store.exported[row, one]
+            limit = self._limit[row] * (MICRO_WH_PER_KWH / (3600 * SECOND)) * step
+            odd = (step > rules.max_gap) | (taken < 0) | (taken > limit) | (given < 0) | (given > limit)
+            if odd.any():
+                np.maximum.at(self._odd_until, row[odd], end[odd])
 
     def _aligned(self, pairs: _Pairs) -> Aligned | None:
         """Energies of whole windows; rows without any reading give nothing."""
@@ -431,7 +433,8 @@ class MeterShard:
             self._unusable = {one for one in self._unusable if one[1] >= horizon}
 
     def _emit(self, pairs: _Pairs, aligned: Aligned, energies: list[pl.DataFrame]) -> None:
-        known = np.flatnonzero(aligned.known)
+        # What is estimated before a meter's first reading serves the balances; it is no row of the meter's own.
+        known = np.flatnonzero(aligned.known & aligned.started)
         if not len(known):
             return
         width = self.rules.window
@@ -524,6 +527,8 @@ class MeterShard:
         if self._placed == n:
             return
         self.facts = np.concatenate([self.facts, np.zeros(n - len(self.facts), np.int64)])
+        more = np.full(n - len(self._odd_until), MINIMUM, np.int64)
+        self._odd_until = np.concatenate([self._odd_until, more])
         self._place()
 
     def _place(self) -> None:
@@ -595,7 +600,8 @@ class MeterShard:
         """The state as bytes."""
         return pickle.dumps(
             (
-                self.store.dump(), self.network.state(), self.watermark, self.ticked, self.facts, self._unusable,
+                self.store.dump(), self.network.state(), self.watermark, self.ticked, self.facts,
+                self._odd_until, self._unusable,
             ),
             protocol=5,
         )
@@ -604,7 +610,9 @@ class MeterShard:
     def load(cls, key: str, rules: LossRules, data: bytes) -> MeterShard:
         """A shard from its bytes."""
         shard = cls(key, rules)
-        store, network, shard.watermark, shard.ticked, shard.facts, shard._unusable = pickle.loads(data)  # noqa: S301
+        (
+            store, network, shard.watermark, shard.ticked, shard.facts, shard._odd_until, shard._unusable,
+        ) = pickle.loads(data)  # noqa: S301 - our own recovery store
         shard.watermark.delay = rules.delay
         shard.store = RegisterStore.load(store)
         shard.network.restore(network)

@@ -32,6 +32,13 @@ Only = Annotated[
     list[str] | None, typer.Option("--only", help=f"One of {', '.join(NAMES)}; may be repeated.")
 ]
 
+ModeOption = Annotated[
+    Literal["auto", "compose", "plain"],
+    typer.Option(
+        "--mode", help="In containers, as plain processes, or in containers if a Docker engine answers."
+    ),
+]
+
 
 def _say(line: str) -> None:
     _console.print(line, markup=False)
@@ -53,13 +60,25 @@ def _fail(error: ServiceError) -> typer.Exit:
 
 
 @app.command()
+def fetch(folder: Folder = DEFAULT_FOLDER, only: Only = None, mode: ModeOption = "auto") -> None:
+    """Fetch or build what the services are made of, once, and start nothing.
+
+    [bold]Example[/bold]
+
+        gridflow services fetch
+    """
+    chosen = _chosen(only)
+    try:
+        Services(folder, mode=mode, say=_say).fetch(chosen)
+    except ServiceError as error:
+        raise _fail(error) from None
+
+
+@app.command()
 def up(
     folder: Folder = DEFAULT_FOLDER,
     only: Only = None,
-    mode: Annotated[
-        Literal["auto", "compose", "plain"],
-        typer.Option(help="In containers, as plain processes, or in containers if a Docker engine answers."),
-    ] = "auto",
+    mode: ModeOption = "auto",
 ) -> None:
     """Start the services that do not run yet, and wait until they answer.
 

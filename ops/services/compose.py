@@ -9,7 +9,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops.services.base import ServiceError
+from ops.services.base import Say, Service, ServiceError
+from ops.services.notes import Entry
 
 COMPOSE_FILE = Path(__file__).parents[1] / "compose.yaml"
 _ASK_SECONDS = 20.0
@@ -40,31 +41,52 @@ class Compose:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.project = "gridflow-" + hashlib.sha256(str(folder).encode()).hexdigest()[:10]
 
-    def start(self, name: str, ports: Mapping[str, int]) -> None:
-        """Start a service, with its client port published on loopback.
+    def prepare(self, kind: Service, say: Say) -> None:
+        """Fetch its image, if it is not there yet.
 
         Raises:
             ServiceError: compose failed.
         """
-        self._call(["up", "--detach", name], {f"{name.upper()}_PORT": str(ports["client"])})
+        say(f"{kind.title} {kind.version}: fetching its image, if need be")
+        self._call(["pull", "--quiet", "--policy", "missing", kind.name])
 
-    def running(self) -> frozenset[str]:
-        """The names of the services whose containers run.
-
-        Raises:
-            ServiceError: compose failed.
-        """
-        return frozenset(self._call(["ps", "--services", "--status", "running"]).split())
-
-    def stop(self, name: str, *, kill: bool = False) -> None:
-        """Stop a service's container; its data stay.
+    def start(self, kind: Service, entry: Entry, say: Say) -> None:  # noqa: ARG002 - as Plain does
+        """Start its container, with its client port published on loopback.
 
         Raises:
             ServiceError: compose failed.
         """
-        self._call(["kill", name] if kill else ["stop", "--timeout", "40", name])
+        (self._folder / kind.name).mkdir(parents=True, exist_ok=True)
+        self._call(["up", "--detach", kind.name], {f"{kind.name.upper()}_PORT": str(entry.ports["client"])})
+
+    def lives(self, kind: Service, entry: Entry) -> bool:  # noqa: ARG002
+        """Whether its container runs.
+
+        Raises:
+            ServiceError: compose failed.
+        """
+        return kind.name in self._call(["ps", "--services", "--status", "running"]).split()
+
+    def stop(self, kind: Service, entry: Entry, *, kill: bool) -> None:  # noqa: ARG002
+        """Stop its container; its data stay.
+
+        Raises:
+            ServiceError: compose failed.
+        """
+        self._call(["kill", kind.name] if kill else ["stop", "--timeout", "40", kind.name])
+
+    def log(self, kind: Service) -> None:
+        """Its log is with the engine, not in a file."""
+
+    def last_words(self, kind: Service) -> str:
+        """The end of its log, as far as the engine tells."""
+        try:
+            return self._call(["logs", "--no-color", "--tail", "15", kind.name])
+        except ServiceError as error:
+            return str(error)
 
     def purge(self) -> None:
         """Remove all containers of the project, and their data.

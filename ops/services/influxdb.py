@@ -1,4 +1,4 @@
-"""InfluxDB 2, built from its Go module (API only, no web pages), set up with organisation, bucket and token."""
+"""InfluxDB 2, built from its Go module (API only, no web pages), set up with bucket and token."""
 
 from __future__ import annotations
 
@@ -134,7 +134,8 @@ class InfluxDB(Service):
         if answer.status_code != httpx.codes.OK:
             raise ServiceError(
                 f"{self.title} does not accept the token of {token_file(folder)} "
-                f"(status {answer.status_code}): its data are of another set-up; `gridflow services down --purge` removes them"
+                f"(status {answer.status_code}): its data are of another set-up; "
+                "`gridflow services down --purge` removes them"
             )
 
     def environment(self, folder: Path, port: int) -> dict[str, str]:

@@ -17,8 +17,8 @@ from ops.services.obtain import maven, need, need_version
 
 _PINS = Path(__file__).parent / "kafka"
 
-# Small: one machine, few partitions, half a gigabyte. What is published stays until it is purged: readings are
-# often older than Kafka's usual week, and would vanish. Topics are created on purpose, never by a misspelt name.
+# Small: one machine, few partitions, half a gigabyte. What is published stays until it is purged: readings
+# are often older than Kafka's usual week, and would vanish. No topic is created by a misspelt name.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -84,6 +84,7 @@ class Kafka(Service):
             done = subprocess.run(
                 [
                     *java,
+                    "-XX:TieredStopAtLevel=1",
                     "kafka.tools.StorageTool",
                     "format",
                     f"--cluster-id={cluster}",

@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from ops.services.base import Say, Service, ServiceError, Status
+from ops.services.base import Say, Service, ServiceError, State, Status
 from ops.services.compose import Compose, engine_answers
 from ops.services.influxdb import BUCKET, ORG, InfluxDB, token_file
 from ops.services.kafka import Kafka
-from ops.services.obtain import locked, tail
-from ops.services.processes import Spawned, free_port, port_is_free, spawn
+from ops.services.notes import Entry, Notes, Record, write_whole
+from ops.services.obtain import locked
+from ops.services.plain import Plain
+from ops.services.processes import come_free, free_ports
 from ops.services.registry import Registry
 
 KINDS: dict[str, Service] = {service.name: service for service in (Kafka(), Registry(), InfluxDB())}
 NAMES = tuple(KINDS)
 Mode = Literal["auto", "compose", "plain"]
-
-_PORT_SECONDS = 10.0
-
-
-@dataclass
-class _Entry:
-    """What is written down of a service: its ports stay when it stops, its process does not."""
-
-    ports: dict[str, int]
-    wanted: bool = False
-    pid: int | None = None
-    created: float = 0.0
-
-
-@dataclass
-class _Record:
-    mode: Literal["compose", "plain"]
-    entries: dict[str, _Entry] = field(default_factory=dict)
 
 
 class Services:
@@ -67,7 +49,7 @@ class Services:
         self.folder = folder.absolute()
         self._mode = mode
         self._say: Say = say if say is not None else lambda _: None
-        self._compose = Compose(self.folder)
+        self._notes = Notes(self.folder / "services.json")
 
     def __enter__(self) -> Self:
         try:
@@ -82,6 +64,20 @@ class Services:
     ) -> None:
         self.down()
 
+    def fetch(self, only: Iterable[str] = NAMES) -> None:
+        """Obtain what the services are made of, and start nothing.
+
+        Args:
+            only: the names of the services that are wanted.
+
+        Raises:
+            ServiceError: one is unknown or cannot be obtained.
+        """
+        kinds = [_kind(name) for name in only]
+        record = self._notes.read() or Record(self._pick_mode())
+        for kind in kinds:
+            self._runner(record).prepare(kind, self._say)
+
     def up(self, only: Iterable[str] = NAMES) -> None:
         """Start what does not run yet, and wait until all answer.
 
@@ -94,19 +90,18 @@ class Services:
         kinds = [_kind(name) for name in only]
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            record = self._read() or _Record(self._pick_mode())
+            record = self._notes.read() or Record(self._pick_mode())
             if self._mode not in ("auto", record.mode):
                 raise ServiceError(
                     f"the services of {self.folder} are kept in mode {record.mode}; "
                     f"`gridflow services down --purge` first, or another folder"
                 )
             # All is built before anything is started: a failure leaves nothing half done.
-            if record.mode == "plain":
-                for kind in kinds:
-                    kind.obtain(self._say)
-            began = {kind.name: self._start(kind, record, move=True) for kind in kinds}
             for kind in kinds:
-                self._await(kind, record, began[kind.name])
+                self._runner(record).prepare(kind, self._say)
+            started = {kind.name: self._start(kind, record, move=True) for kind in kinds}
+            for kind in kinds:
+                self._await(kind, record, started=started[kind.name])
             self._write_environment(record)
 
     def start(self, name: str) -> None:
@@ -120,7 +115,7 @@ class Services:
             record = self._need_record()
             if name not in record.entries:
                 raise ServiceError(f"{kind.title} never ran in {self.folder}")
-            self._await(kind, record, self._start(kind, record, move=False))
+            self._await(kind, record, started=self._start(kind, record, move=False))
             self._write_environment(record)
 
     def stop(self, name: str, *, kill: bool = False) -> None:
@@ -153,7 +148,7 @@ class Services:
         if not self.folder.is_dir():
             return
         with self._locked():
-            record = self._read()
+            record = self._notes.read()
             if record is None:
                 return
             if purge and record.mode == "compose" and {kind.name for kind in kinds} != set(NAMES):
@@ -165,11 +160,10 @@ class Services:
                     if (self.folder / kind.name).exists():
                         shutil.rmtree(self.folder / kind.name)
             self._write_environment(record)
-            self._write(record)
+            self._notes.write(record)
             if purge and not record.entries:
-                if record.mode == "compose":
-                    self._compose.purge()
-                for file in (self._record_file, self.environment_file):
+                self._runner(record).purge()
+                for file in (self._notes.file, self.environment_file):
                     file.unlink(missing_ok=True)
 
     def status(self) -> list[Status]:
@@ -178,21 +172,21 @@ class Services:
         Raises:
             ServiceError: the folder's notes cannot be read.
         """
-        record = self._read()
+        record = self._notes.read()
         found = []
         for kind in KINDS.values():
             entry = record.entries.get(kind.name) if record is not None else None
             if record is None or entry is None:
                 found.append(Status(kind.name, kind.version, "stopped", None, None, None))
                 continue
-            port, plain = entry.ports["client"], record.mode == "plain"
-            lives = self._lives(kind, record)
-            state: Literal["running", "starting", "stopped", "failed"]
+            port, runner = entry.ports["client"], self._runner(record)
+            lives = runner.lives(kind, entry)
+            state: State
             if lives:
                 state = "running" if kind.answers(port) else "starting"
             else:
                 state = "failed" if entry.wanted else "stopped"
-            log = self._log(kind) if plain else None
+            log = runner.log(kind)
             found.append(
                 Status(kind.name, kind.version, state, kind.url(port), entry.pid if lives else None, log)
             )
@@ -204,7 +198,7 @@ class Services:
         Raises:
             ServiceError: the folder's notes cannot be read.
         """
-        return self._environment(self._read())
+        return self._environment(self._notes.read())
 
     @property
     def environment_file(self) -> Path:
@@ -253,117 +247,64 @@ class Services:
         except OSError as error:
             raise ServiceError(f"token file {self.influx_token_file}: {error.strerror}") from None
 
-    def _start(self, kind: Service, record: _Record, *, move: bool) -> bool:
+    def _start(self, kind: Service, record: Record, *, move: bool) -> bool:
         """Start it if it does not live, and tell whether that was done."""
-        folder = self.folder / kind.name
-        (folder / "data").mkdir(parents=True, exist_ok=True)
+        runner = self._runner(record)
         entry = record.entries.get(kind.name)
         if entry is None:
-            entry = record.entries[kind.name] = _Entry(self._free_ports(kind, record))
-        elif self._lives(kind, record):
+            entry = record.entries[kind.name] = Entry(self._new_ports(kind, record))
+        elif runner.lives(kind, entry):
             return False
-        elif not self._ports_come_free(entry):
+        elif not come_free(entry.ports.values()):
             taken = ", ".join(map(str, entry.ports.values()))
             if not move:
                 raise ServiceError(f"{kind.title}: its port ({taken}) was taken by another program meanwhile")
-            entry.ports = self._free_ports(kind, record)
+            entry.ports = self._new_ports(kind, record)
             self._say(f"{kind.title}: its port ({taken}) is taken, it moves to {entry.ports['client']}")
-        entry.wanted = True
-        if record.mode == "compose":
-            self._say(f"{kind.title} {kind.version}: starting its container")
-            self._write(record)
-            self._compose.start(kind.name, entry.ports)
-            return True
-        command = kind.command(kind.obtain(self._say), folder, entry.ports)
         self._say(f"{kind.title} {kind.version}: starting")
-        # The services get no settings or secrets of ours, and no settings of theirs that lie about.
-        environment = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("GRIDFLOW_", "INFLUXD_", "INFLUX_"))
-        }
-        spawned = spawn(command, mark=str(folder), log=self._log(kind), environment=environment)
-        entry.pid, entry.created = spawned.pid, spawned.created
-        self._write(record)
+        runner.start(kind, entry, self._say)
+        entry.wanted = True
+        self._notes.write(record)
         return True
 
-    def _await(self, kind: Service, record: _Record, started: bool) -> None:
-        entry = record.entries[kind.name]
+    def _await(self, kind: Service, record: Record, *, started: bool) -> None:
+        runner, entry = self._runner(record), record.entries[kind.name]
         port = entry.ports["client"]
-        # An engine may first have to fetch the image, but it does that before the container starts.
         began = time.monotonic()
         while not kind.answers(port):
-            if not self._lives(kind, record):
-                raise ServiceError(
-                    f"{kind.title} ended as it started; its log says:\n{self._tail(kind, record)}"
-                )
-            if time.monotonic() - began > kind.start_seconds:
-                raise ServiceError(
-                    f"{kind.title} does not answer on port {port} after {kind.start_seconds:.0f} s; "
-                    f"its log says:\n{self._tail(kind, record)}"
-                )
+            late = time.monotonic() - began > kind.start_seconds
+            if late or not runner.lives(kind, entry):
+                fault = f"does not answer on port {port}" if late else "ended as it started"
+                raise ServiceError(f"{kind.title} {fault}; its log says:\n{runner.last_words(kind)}")
             time.sleep(0.1)
-        # Whoever answers might be another program, if ours found the port taken and ended.
-        if not self._lives(kind, record):
+        # Whoever answers is another program if ours found the port taken, and ended.
+        if not runner.lives(kind, entry):
             raise ServiceError(f"{kind.title}: another program answers on its port {port}")
         kind.set_up(self.folder / kind.name, port)
         self._say(f"{kind.title}: {'up at' if started else 'runs already at'} {kind.url(port)}")
 
-    def _stop(self, kind: Service, record: _Record, *, kill: bool) -> None:
-        entry = record.entries.get(kind.name)
+    def _stop(self, kind: Service, record: Record, *, kill: bool) -> None:
+        runner, entry = self._runner(record), record.entries.get(kind.name)
         if entry is None:
             return
-        if record.mode == "compose":
-            self._compose.stop(kind.name, kill=kill)
-        else:
-            spawned = self._spawned(kind, entry)
-            if spawned is not None:
-                if spawned.process() is not None:
-                    self._say(f"{kind.title}: stopping")
-                spawned.stop(kill=kill)
+        if runner.lives(kind, entry):
+            self._say(f"{kind.title}: {'killing' if kill else 'stopping'}")
+            runner.stop(kind, entry, kill=kill)
         entry.wanted, entry.pid, entry.created = False, None, 0.0
-        self._write(record)
+        self._notes.write(record)
 
-    def _lives(self, kind: Service, record: _Record) -> bool:
-        if record.mode == "compose":
-            return kind.name in self._compose.running()
-        spawned = self._spawned(kind, record.entries[kind.name])
-        return spawned is not None and spawned.process() is not None
-
-    def _spawned(self, kind: Service, entry: _Entry) -> Spawned | None:
-        if entry.pid is None:
-            return None
-        return Spawned(entry.pid, entry.created, str(self.folder / kind.name))
+    def _runner(self, record: Record) -> Plain | Compose:
+        return Compose(self.folder) if record.mode == "compose" else Plain(self.folder)
 
     @staticmethod
-    def _free_ports(kind: Service, record: _Record) -> dict[str, int]:
+    def _new_ports(kind: Service, record: Record) -> dict[str, int]:
         taken = {port for entry in record.entries.values() for port in entry.ports.values()}
-        ports: dict[str, int] = {}
-        for name in kind.ports:
-            ports[name] = free_port(taken | set(ports.values()))
-        return ports
-
-    @staticmethod
-    def _ports_come_free(entry: _Entry) -> bool:
-        deadline = time.monotonic() + _PORT_SECONDS
-        while not all(port_is_free(port) for port in entry.ports.values()):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.2)
-        return True
+        return dict(zip(kind.ports, free_ports(len(kind.ports), taken), strict=True))
 
     def _pick_mode(self) -> Literal["compose", "plain"]:
         if self._mode != "auto":
             return self._mode
         return "compose" if engine_answers() else "plain"
-
-    def _log(self, kind: Service) -> Path:
-        return self.folder / kind.name / f"{kind.name}.log"
-
-    def _tail(self, kind: Service, record: _Record) -> str:
-        if record.mode == "compose":
-            return f"  docker compose --project-name {self._compose.project} logs {kind.name}"
-        return tail(self._log(kind))
 
     def _url(self, name: str) -> str:
         entry = self._need_record().entries.get(name)
@@ -373,56 +314,31 @@ class Services:
             )
         return KINDS[name].url(entry.ports["client"])
 
-    def _environment(self, record: _Record | None) -> dict[str, str]:
+    def _environment(self, record: Record | None) -> dict[str, str]:
         variables: dict[str, str] = {}
         for name, entry in record.entries.items() if record is not None else ():
             if entry.wanted:
                 variables |= KINDS[name].environment(self.folder / name, entry.ports["client"])
         return variables
 
-    def _write_environment(self, record: _Record) -> None:
+    def _write_environment(self, record: Record) -> None:
         lines = [f"{key}={shlex.quote(value)}\n" for key, value in self._environment(record).items()]
-        _write_whole(self.environment_file, "".join(lines))
+        write_whole(self.environment_file, "".join(lines))
 
-    @property
-    def _record_file(self) -> Path:
-        return self.folder / "services.json"
-
-    def _locked(self) -> Any:
+    def _locked(self) -> AbstractContextManager[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
         return locked(
             self.folder / ".lock", lambda: self._say(f"waiting: another process is at work on {self.folder}")
         )
 
-    def _need_record(self) -> _Record:
-        record = self._read()
+    def _need_record(self) -> Record:
+        record = self._notes.read()
         if record is None:
             raise ServiceError(f"no services were started in {self.folder}: `gridflow services up`")
         return record
-
-    def _read(self) -> _Record | None:
-        try:
-            content = json.loads(self._record_file.read_text(encoding="utf-8"))
-            entries = {name: _Entry(**entry) for name, entry in content["entries"].items() if name in KINDS}
-            return _Record(content["mode"], entries)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ServiceError(
-                f"{self._record_file} cannot be read: {type(error).__name__}: {error}"
-            ) from error
-
-    def _write(self, record: _Record) -> None:
-        _write_whole(self._record_file, json.dumps(asdict(record), indent=2) + "\n")
 
 
 def _kind(name: str) -> Service:
     if name not in KINDS:
         raise ServiceError(f"there is no service {name!r}; there are {', '.join(NAMES)}")
     return KINDS[name]
-
-
-def _write_whole(file: Path, content: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(content, encoding="utf-8")
-    partial.replace(file)

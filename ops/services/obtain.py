@@ -24,7 +24,7 @@ _TAIL_LINES = 15
 _PROGRESS_SECONDS = 20.0
 
 _HOW_TO_INSTALL = {
-    "java": "a Java runtime, version 17 or newer (Debian: apt-get install openjdk-17-jre-headless)",
+    "java": "a Java runtime, version 17 or newer (Debian: apt-get install default-jre-headless)",
     "mvn": "Apache Maven (Debian: apt-get install maven)",
     "go": "Go, version 1.23 or newer (Debian 13: apt-get install golang-go; else the Go project's installer)",
     "cargo": "Rust with cargo, version 1.72 or newer (Debian 13: apt-get install cargo; else by rustup)",

@@ -35,26 +35,43 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def free_port(taken: Collection[int] = ()) -> int:
-    """A free port of the loopback address, below those that the system gives to outgoing connections.
+def come_free(ports: Collection[int], seconds: float = 10.0) -> bool:
+    """Wait until all ports are free, for so many seconds at most, and tell whether they are."""
+    deadline = time.monotonic() + seconds
+    while not all(port_is_free(port) for port in ports):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
+    """Free ports of the loopback address, below those that the system gives to outgoing connections.
 
     A port that is kept for a stopped service must not be one of those: a client that tries to reach the
     service meanwhile could be given the very port, and be connected to itself.
 
+    Args:
+        count: how many.
+        taken: ports that are spoken for, though nobody may listen there now.
+
     Raises:
-        ServiceError: none was found.
+        ServiceError: there are not so many.
     """
     try:
         top = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except (OSError, ValueError):
         top = 32_768
     candidates = range(_LOWEST_PORT, top) if top > _LOWEST_PORT + 1000 else range(2000, 32_768)
+    free: list[int] = []
     for port in random.sample(candidates, k=200):
+        if len(free) == count:
+            break
         if port not in taken and port_is_free(port):
-            return port
-    raise ServiceError(
-        f"no free port on {_LOOPBACK} found between {candidates.start} and {candidates.stop - 1}"
-    )
+            free.append(port)
+    if len(free) < count:
+        raise ServiceError(f"no free ports on {_LOOPBACK} found between {candidates[0]} and {candidates[-1]}")
+    return free
 
 
 @dataclass(frozen=True)
@@ -77,12 +94,15 @@ class Spawned:
             os.waitpid(self.pid, os.WNOHANG)
         try:
             process = psutil.Process(self.pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return None
             # The creation time is reckoned from the boot time, which moves a little as the clock is set.
             if abs(process.create_time() - self.created) > _CLOCK_SLACK_SECONDS:
                 return None
-            return process if any(self.mark in argument for argument in process.cmdline()) else None
+            if process.status() == psutil.STATUS_ZOMBIE:
+                # Its first thread has ended. While others have not, its sockets may still be open.
+                return process if process.num_threads() > 1 else None
+            # The command line goes first when a process ends.
+            arguments = process.cmdline()
+            return process if not arguments or any(self.mark in each for each in arguments) else None
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return None
 
@@ -123,7 +143,7 @@ def spawn(command: Sequence[str], *, mark: str, log: Path, environment: Mapping[
     program = shutil.which(command[0])
     if program is None:
         raise ServiceError(f"{command[0]} is not found on PATH")
-    # Not subprocess: its objects warn when they are dropped before the process has ended; this one outlives us.
+    # Not subprocess: its objects warn when they are dropped before the process ends. This one outlives us.
     pid = os.posix_spawn(
         program,
         list(command),

@@ -39,7 +39,7 @@ class Registry(Service):
         return [
             *("java", "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", f"-Dgridflow.folder={folder}"),
             *("-Dquarkus.http.host=127.0.0.1", f"-Dquarkus.http.port={ports['client']}"),
-            *("-Dquarkus.log.level=WARN", "-Dquarkus.log.console.color=false"),
+            "-Dquarkus.log.level=WARN",
             *("-jar", str(program / f"apicurio-registry-app-{self.version}-runner.jar")),
         ]
 

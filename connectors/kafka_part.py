@@ -1,0 +1,220 @@
+"""One partition of a Kafka topic, read in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict, cast
+
+import numpy as np
+from bytewax.inputs import StatefulSourcePartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from connectors.assemble import Assembler, Offsets, Taken
+from connectors.batch import Batch
+from connectors.decode import Decoder
+from connectors.kafka_client import Connection
+from connectors.kafka_offsets import GroupCommitter, OnLostOffset, available_offset
+from connectors.stopping import stop_requested
+
+# Messages are held back this long for a batch to fill up while more are on their way: small frames are dear.
+_LINGER_SECONDS = 0.02
+_WAIT_FOR_MORE = timedelta(milliseconds=2)
+_IDLE_CHECK_SECONDS = 1.0
+
+
+class KafkaState(TypedDict):
+    """Where the reading of one partition stands: the next offset, and the gate's state."""
+
+    next_offset: int
+    gate: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PartRules:
+    """How partitions are read.
+
+    Attributes:
+        on_lost: what to do when messages are gone.
+        batch_messages: most messages in a batch.
+        poll_interval: until a drained partition is asked again.
+        idle_after: seconds of silence after which a drained partition is idle.
+        timeout: seconds to wait for a broker's answer.
+    """
+
+    on_lost: OnLostOffset
+    batch_messages: int
+    poll_interval: timedelta
+    idle_after: float
+    timeout: float
+
+
+class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
+    """One partition being read.
+
+    Args:
+        connection: a consumer of its own.
+        assembler: makes its batches.
+        decoder: decodes its messages.
+        position: next offset, and the partition's end at the start.
+        rules: how it is read.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        assembler: Assembler,
+        decoder: Decoder,
+        position: tuple[int, int],
+        rules: PartRules,
+    ) -> None:
+        self._connection = connection
+        self._consumer = connection.consumer
+        self._assembler = assembler
+        self._decoder = decoder
+        self._next, self._end = position
+        self._rules = rules
+        self._committer = GroupCommitter(self._consumer, connection.at.topic, connection.at.partition)
+        self._held: list[Message] = []
+        self._held_since = 0.0
+        self._drained = False
+        self._caught_up = False
+        self._idle = False
+        self._quiet_since = time.monotonic()
+        self._pause: timedelta | None = None
+        self._assign(self._next)
+
+    def next_batch(self) -> Sequence[Batch]:
+        """What has come since the last time, if it is enough for a batch or there is no more to come.
+
+        Raises:
+            StopIteration: a stop was requested.
+            SourceError: the broker refuses.
+            LostOffsetError: messages that were to be read are gone.
+        """
+        self._committer.epoch_passed()
+        if stop_requested.is_set():
+            raise StopIteration
+        now = time.monotonic()
+        self._poll(now)
+        held = self._held
+        if held and (
+            self._drained or len(held) >= self._rules.batch_messages or now - self._held_since >=
+            _LINGER_SECONDS
+        ):
+            self._held = []
+            self._pause = None
+            return [self._take(held)]
+        if self._drained:
+            self._pause = self._rules.poll_interval
+            return self._standing(now)
+        waited_long = not held and now - self._quiet_since > 1.0
+        self._pause = self._rules.poll_interval if waited_long else _WAIT_FOR_MORE
+        return []
+
+    def next_awake(self) -> datetime | None:
+        """When to ask again; None is at once."""
+        return None if self._pause is None else datetime.now(UTC) + self._pause
+
+    def snapshot(self) -> KafkaState:
+        """Where reading goes on after a restart."""
+        self._committer.snapshot_taken(self._next)
+        return KafkaState(next_offset=self._next, gate=self._assembler.gate.state())
+
+    def close(self) -> None:
+        """The part has ended; the consumer lives on until its last offset is committed."""
+        self._committer.ended()
+
+    def _assign(self, offset: int) -> None:
+        self._read_to = offset
+        at = self._connection.at
+        self._consumer.assign([TopicPartition(at.topic, at.partition, offset)])
+
+    def _poll(self, now: float) -> None:
+        """Take what librdkafka has ready, without waiting for more."""
+        messages = self._consumer.consume(self._rules.batch_messages - len(self._held), timeout=0)
+        self._connection.check()
+        if not messages:
+            return
+        errors = [*map(Message.error, messages)]
+        if any(errors):
+            events = [message for message, error in zip(messages, errors, strict=True) if error is not None]
+            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+        else:
+            events = []
+        if messages:
+            self._drained = self._idle = False
+            self._quiet_since = now
+            if not self._held:
+                self._held_since = now
+            self._held += messages
+        for event in events:
+            self._handle(event)
+
+    def _handle(self, event: Message) -> None:
+        error = event.error()
+        assert error is not None
+        if error.code() == KafkaError._PARTITION_EOF:
+            # Messages may follow in the same poll: then another one of these comes after them.
+            self._drained = True
+            self._read_to = event.offset() or 0
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            at = self._connection.at
+            wanted = (self._held[-1].offset() or 0) + 1 if self._held else self._next
+            try:
+                found = available_offset(self._consumer, at, wanted, self._rules.on_lost, self._rules.timeout)
+            except KafkaException as failure:
+                raise self._connection.error(failure) from None
+            self._assign(found)
+        else:
+            self._connection.report(error)
+
+    def _take(self, messages: list[Message]) -> Batch:
+        keys = [*map(Message.key, messages)]
+        values = [*map(Message.value, messages)]
+        # Of pairs, though the stubs admit a dict too: that is for producing.
+        headers = cast("list[list[tuple[str, bytes | None]] | None]", [*map(Message.headers, messages)])
+        first, last = messages[0].offset(), messages[-1].offset()
+        assert first is not None
+        assert last is not None
+        offsets: Offsets = first
+        if last - first + 1 != len(messages):  # compacted, or with transactions
+            offsets = np.array([*map(Message.offset, messages)], dtype=np.int64)
+        self._next = last + 1
+        self._caught_up = self._caught_up or self._next >= self._end
+        decoded = self._decoder.decode(keys, values, headers if any(headers) else None)
+        taken = Taken(
+            decoded.frame,
+            decoded.dead,
+            len(messages),
+            offsets,
+            lambda rows: [keys[row] for row in rows],
+            lambda rows: [values[row] for row in rows],
+        )
+        return self._assembler.batch(taken, caught_up=self._caught_up)
+
+    def _standing(self, now: float) -> list[Batch]:
+        """Of a drained partition: say once that it has caught up, and once that it is idle."""
+        # Beyond the last message there may be offsets of transaction markers.
+        self._next = max(self._next, self._read_to)
+        if not self._caught_up:
+            self._caught_up = True
+            return [self._assembler.empty(caught_up=True)]
+        if self._idle or now - self._quiet_since < self._rules.idle_after:
+            return []
+        if not self._at_end():
+            self._quiet_since = now
+            return []
+        self._idle = True
+        return [self._assembler.empty(idle=True, caught_up=True)]
+
+    def _at_end(self) -> bool:
+        """Whether the broker confirms that there is nothing more: maybe it just cannot be reached."""
+        try:
+            _, high = self._consumer.get_watermark_offsets(self._connection.at, timeout=_IDLE_CHECK_SECONDS)
+        except KafkaException as error:
+            self._connection.report(error.args[0])
+            return False
+        return bool(high <= self._next)

@@ -1,0 +1,215 @@
+"""Line losses: the wiring, from top to bottom.
+
+    readings ──> shards of meters ──> balance of all elements ──> line losses
+                     │    ▲               ▲
+                     │    └─── network ───┘
+                     └──> aligned energies, late readings, dead letters, counts
+
+The calculations are in ``contributions`` (one shard of meters) and ``balance`` (all elements); neither knows Bytewax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from bytewax.outputs import Sink
+
+from connectors.batch import Batch
+from flows.line_loss.balance import BalanceRules, BalanceState
+from flows.line_loss.contributions import LossRules, MeterShard, Outcome
+from flows.streaming.event_time import MINIMUM
+from flows.streaming.shards import ShardRouter, shard_key
+
+NAME = "line-loss"
+METER_TOPIC = "grid.meter.v1"
+NETWORK_TOPIC = "grid.network.v1"
+_BALANCE = "balance"
+
+Frames = Sink[tuple[str, pl.DataFrame]]
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where results go; any number of sinks each."""
+
+    line_loss: dict[str, Frames] = field(default_factory=dict)
+    meter_energy: dict[str, Frames] = field(default_factory=dict)
+    dead: dict[str, Frames] = field(default_factory=dict)
+    late: dict[str, Frames] = field(default_factory=dict)
+    counts: Sink[Any] | None = None
+
+
+@dataclass(frozen=True)
+class FlowRules:
+    """All rules of the flow.
+
+    Attributes:
+        loss: of the shards.
+        balance: of the balance.
+        flush_at_end: when the input ends, work out what the watermark has not reached yet: in a replay, never on a
+            stream that only pauses.
+    """
+
+    loss: LossRules
+    balance: BalanceRules
+    flush_at_end: bool = False
+
+
+def line_loss_flow(
+    meters: Source[Batch], network: Source[Batch] | None, sinks: Sinks, rules: FlowRules
+) -> Dataflow:
+    """The dataflow.
+
+    Args:
+        meters: readings of ``grid.meter.v1``.
+        network: versions of ``grid.network.v1``; None when there is no network at all.
+        sinks: where results go.
+        rules: how results are made.
+    """
+    flow = Dataflow("line_loss")
+    shards = rules.balance.shards
+    readings = op.input("meters", flow, meters)
+    router = ShardRouter("meter_id", shards)
+    to_shards = op.flat_map("to_shards", readings, router.pieces)
+    to_balance = None
+    letters = [op.flat_map("refused", readings, _letters("dead"))]
+    late = [op.flat_map("too_late", readings, _letters("late"))]
+    counts = [op.map("count_batches", readings, _count_batch)]
+    if network is not None:
+        versions = op.input("network", flow, network)
+        copies = op.flat_map("network_to_shards", versions, _copies(shards))
+        to_shards = op.merge("with_network", to_shards, copies)
+        to_balance = op.map("network_to_balance", versions, lambda batch: (_BALANCE, batch))
+        letters.append(op.flat_map("network_refused", versions, _letters("dead")))
+
+    outcomes = op.stateful_batch(
+        "align", to_shards, lambda state: _ShardLogic(rules, network is None, state)
+    )
+    letters.append(op.flat_map("refused_in_shard", outcomes, _letters("dead")))
+    late.append(op.flat_map("too_late_in_shard", outcomes, _letters("late")))
+    counts.append(op.map("count_outcomes", outcomes, _count_outcome))
+    energies = op.flat_map("energies", outcomes, _energies)
+    sums = op.map("sums", outcomes, lambda item: (_BALANCE, replace(item[1], shard=item[0], energies=_NOTHING)))
+    losses = op.stateful_batch(
+        _BALANCE,
+        op.merge("sums_and_network", sums, to_balance) if to_balance is not None else sums,
+        lambda state: _BalanceLogic(rules, state),
+    )
+
+    _output("line_loss", losses, sinks.line_loss)
+    _output("meter_energy", energies, sinks.meter_energy)
+    _output("dead_letters", op.merge("all_refused", *letters), sinks.dead)
+    _output("late_readings", op.merge("all_late", *late), sinks.late)
+    if sinks.counts is not None:
+        op.output("counts", op.merge("all_counts", *counts), sinks.counts)
+    return flow
+
+
+_NOTHING = pl.DataFrame()
+
+
+def _output(name: str, stream: KeyedStream[pl.DataFrame], sinks: dict[str, Frames]) -> None:
+    for kind, sink in sinks.items():
+        op.output(f"{name}_{kind}", stream, sink)
+
+
+def _copies(shards: int) -> Callable[[Batch], list[tuple[str, Batch]]]:
+    return lambda batch: [(shard_key(number), batch) for number in range(shards)]
+
+
+def _letters(kind: str) -> Callable[[Any], Iterable[tuple[str, pl.DataFrame]]]:
+    def pick(item: Any) -> Iterable[tuple[str, pl.DataFrame]]:
+        key, source = item if isinstance(item, tuple) else (f"{item.topic}/{item.partition}", item)
+        frame = getattr(source, kind)
+        return [(key, frame)] if frame.height else []
+
+    return pick
+
+
+def _energies(item: tuple[str, Outcome]) -> Iterable[tuple[str, pl.DataFrame]]:
+    key, outcome = item
+    return [(key, outcome.energies)] if outcome.energies.height else []
+
+
+def _count_batch(batch: Batch) -> tuple[str, dict[str, Any]]:
+    counted = {"in": batch.taken, "late": batch.late.height, "dead_letter": batch.dead.height}
+    return f"{batch.topic}/{batch.partition}", {"flow": NAME, "topic": batch.topic, "outcomes": counted}
+
+
+def _count_outcome(item: tuple[str, Outcome]) -> tuple[str, dict[str, Any]]:
+    key, outcome = item
+    counted = {name: outcome.counts[name] for name in ("used", "duplicate", "late", "dead_letter")}
+    watermark = None if outcome.watermark == MINIMUM else outcome.watermark
+    return key, {"flow": NAME, "topic": METER_TOPIC, "outcomes": counted, "watermark": watermark}
+
+
+class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
+    """One shard of meters. Readings wait until the network has been read to what was its end at the start."""
+
+    def __init__(self, rules: FlowRules, without_network: bool, state: Any) -> None:
+        self._rules = rules
+        self._shard: MeterShard | None = None
+        self._ready = without_network
+        self._read: set[int] = set()
+        self._waiting: list[Batch] = []
+        if state is not None:
+            key, self._ready, self._read, self._waiting, data = state
+            self._shard = MeterShard.load(key, rules.loss, data)
+
+    def on_batch(self, values: list[Batch]) -> tuple[Iterable[Outcome], bool]:
+        network = [batch for batch in values if batch.topic == NETWORK_TOPIC]
+        meters = [batch for batch in values if batch.topic != NETWORK_TOPIC]
+        shard = self._shard or MeterShard("", self._rules.loss)
+        self._shard = shard
+        for batch in network:
+            if batch.caught_up or batch.finished:
+                self._read.add(batch.partition)
+                self._ready |= len(self._read) >= batch.partitions
+        if not self._ready:
+            self._waiting += meters
+            return ([shard.take([], network)] if network else []), StatefulBatchLogic.RETAIN
+        meters, self._waiting = self._waiting + meters, []
+        return [shard.take(meters, network)], StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[Iterable[Outcome], bool]:
+        if not self._rules.flush_at_end or self._shard is None:
+            return [], StatefulBatchLogic.RETAIN
+        waited = [self._shard.take(self._waiting, [])] if self._waiting else []
+        self._waiting = []
+        return [*waited, self._shard.flush()], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> Any:
+        assert self._shard is not None
+        return self._shard.key, self._ready, set(self._read), list(self._waiting), self._shard.dump()
+
+
+class _BalanceLogic(StatefulBatchLogic[Outcome | Batch, pl.DataFrame, Any]):
+    """All balances."""
+
+    def __init__(self, rules: FlowRules, state: Any) -> None:
+        self._flush = rules.flush_at_end
+        self._state = (
+            BalanceState(rules.balance) if state is None else BalanceState.load(rules.balance, state)
+        )
+
+    def on_batch(self, values: list[Outcome | Batch]) -> tuple[Iterable[pl.DataFrame], bool]:
+        outcomes = [value for value in values if isinstance(value, Outcome)]
+        network = [value for value in values if isinstance(value, Batch)]
+        rows = self._state.take(outcomes, network)
+        return ([rows] if rows.height else []), StatefulBatchLogic.RETAIN
+
+    def on_eof(self) -> tuple[Iterable[pl.DataFrame], bool]:
+        if not self._flush:
+            return [], StatefulBatchLogic.RETAIN
+        rows = self._state.flush()
+        return ([rows] if rows.height else []), StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> Any:
+        return self._state.dump()

@@ -1,0 +1,93 @@
+"""The core property: the same readings in any order, duplicated, cut, sharded and restarted give the same rows."""
+
+from __future__ import annotations
+
+import random
+
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.flows.harness import RULES, Calculation, network_of
+from tests.flows.reference import SECOND, Reading, line_losses
+
+MINUTE = 60 * SECOND
+START = 1_475_452_800 * SECOND
+AREAS = {"T1": ("H1", ["A", "B"]), "T2": ("H2", ["C", "D", "E"])}
+METERS = ["H1", "A", "B", "H2", "C", "D", "E"]
+
+
+@st.composite
+def registers(draw: st.DrawFn) -> list[Reading]:
+    """Up to 20 hours of readings: odd times, gaps, resets, roll-overs, jumps, corrections, bad quality."""
+    readings: list[Reading] = []
+    for meter in METERS:
+        if draw(st.integers(0, 9)) == 0:
+            continue
+        minute = draw(st.integers(0, 200))
+        value = draw(st.sampled_from([0.0, 12.5, 9_990.0, 99_999.0]))
+        exported = draw(st.sampled_from([None, 3.0]))
+        for _ in range(draw(st.integers(1, 24))):
+            time = START + minute * MINUTE + draw(st.sampled_from([0, 0, 7 * SECOND, 1500]))
+            readings.append(
+                Reading(meter, time, round(value, 3), exported, draw(st.sampled_from([0] * 9 + [0x80, 0x20])), time + SECOND)
+            )
+            kind = draw(st.integers(0, 29))
+            if kind == 0:
+                readings.append(Reading(meter, time, round(value + 1, 3), exported, 0, time + draw(st.integers(0, 2)) * SECOND))
+            minute += draw(st.sampled_from([15] * 6 + [5, 7, 30, 47, 420]))
+            value += draw(st.floats(0, 5).map(lambda x: round(x, 3)))
+            if kind == 1:
+                value = 0.0
+            elif kind == 2:
+                value += 100_000
+            elif kind == 3:
+                value %= 10_000
+            if exported is not None:
+                exported = round(exported + draw(st.integers(0, 3)) / 10, 3)
+    return [r for r in readings if r.time < START + 22 * 60 * MINUTE]
+
+
+def run(readings: list[Reading], seed: int, shards: int) -> Calculation:
+    """Arrival in random order, with copies, in random batches, with restarts in between."""
+    chance = random.Random(seed)
+    arriving = readings + chance.choices(readings, k=len(readings) // 3)
+    chance.shuffle(arriving)
+    calculation = Calculation(shards)
+    calculation.network(network_of(AREAS))
+    while arriving:
+        size = chance.choice([1, 3, 20, 200])
+        calculation.readings(arriving[:size])
+        del arriving[:size]
+        if chance.random() < 0.2:
+            calculation.restart()
+    calculation.end()
+    return calculation
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(readings=registers().filter(bool), seed=st.integers(0, 2**32), shards=st.sampled_from([1, 2, 3]))
+def test_any_order_gives_the_reference_rows(readings: list[Reading], seed: int, shards: int) -> None:
+    in_order = Calculation()
+    in_order.network(network_of(AREAS))
+    in_order.readings(readings)
+    in_order.end()
+    shuffled = run(readings, seed, shards)
+
+    assert shuffled.final_losses.equals(in_order.final_losses)
+    assert shuffled.final_energies.equals(in_order.final_energies)
+    expected = line_losses(readings, AREAS, RULES)
+    rows = in_order.final_losses
+    found = {}
+    if rows.height:
+        areas = rows.filter(pl.col("element_id") != "R")
+        found = {
+            (r["element_id"], int(r["start"])): (
+                round(r["energy_in_kwh"] * 1e9), round(r["energy_out_kwh"] * 1e9),
+                r["expected_meters"], r["reporting_meters"], r["status"],
+            )
+            for r in areas.with_columns(pl.col("window_start").to_physical().alias("start")).to_dicts()
+        }
+    assert found == expected
+    counts = shuffled.counts
+    assert counts["taken"] == counts["used"] + counts["duplicate"] + counts["late"] == len(readings) + len(readings) // 3
