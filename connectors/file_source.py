@@ -42,6 +42,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         chunk_rows: most rows in a batch.
         future_limit_seconds: how far an event time may be ahead of its ``received_time``; None is no limit.
         keep_raw: whether frames carry ``_key`` and ``_value``; costs about as much as reading itself.
+        paths: the files, if not those that the folder holds by the topic's name.
 
     Raises:
         InputError: there are no files, or they do not hold what the contract says.
@@ -57,8 +58,9 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         chunk_rows: int = 50_000,
         future_limit_seconds: float | None = None,
         keep_raw: bool = False,
+        paths: list[Path] | None = None,
     ) -> None:
-        paths = topic_paths(folder, contract.topic)
+        paths = topic_paths(folder, contract.topic) if paths is None else paths
         if not paths:
             raise InputError(f"{folder}: no readings: there is no {contract.topic}.parquet or .ndjson")
         self._contract = contract

@@ -19,7 +19,6 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from connectors.errors import PublishError
 from connectors.files import Chunk, ReadingsFile
-from connectors.stopping import stop_requested
 from schemas import Contract
 from schemas.encode import RowEncoder
 
@@ -84,7 +83,7 @@ def publish(
         progress: told of the rows of a topic as they are handed over.
 
     Returns:
-        What was delivered. Less than everything if a stop was requested.
+        What was delivered.
 
     Raises:
         PublishError: the broker refused a message, or did not acknowledge it in time.
@@ -93,11 +92,13 @@ def publish(
     """
     outcome = Published()
     sender = _Sender({**PRODUCER_DEFAULTS, **config}, outcome)
-    for compacted in (True, False):
-        chosen = [topic for topic in topics if topic.contract.compacted is compacted]
-        lanes = [_Lane(topic, file, outcome) for topic in chosen for file in topic.files]
-        _run(lanes, sender, None if compacted else speed, progress)
-    sender.finish()
+    try:
+        for compacted in (True, False):
+            chosen = [topic for topic in topics if topic.contract.compacted is compacted]
+            lanes = [_Lane(topic, file, outcome) for topic in chosen for file in topic.files]
+            _run(lanes, sender, None if compacted else speed, progress)
+    finally:
+        sender.finish()  # interrupted, too: what was handed over is on its way
     return outcome
 
 
@@ -106,7 +107,7 @@ def _run(
 ) -> None:
     started = time.monotonic()
     origin: float | None = None
-    while lanes and not stop_requested.is_set():
+    while lanes:
         lane = min(lanes, key=_Lane.due)
         if not lane.fill():
             lanes.remove(lane)

@@ -12,7 +12,6 @@ from connectors.decode import Decoder
 from connectors.errors import InputError
 from connectors.files import open_readings, topic_paths
 from connectors.publish import Published, Topic, publish
-from connectors.stopping import stop_on_sigterm
 from ops.console import Config, err, errors_as_status, out, settings_of
 from ops.schema_source import schema_source
 from ops.settings import KafkaSettings
@@ -47,7 +46,6 @@ def produce(
         gridflow produce --input readings/ --speed 60      # an hour in a minute
     """
     settings = settings_of(config)
-    stop_on_sigterm()
     with errors_as_status():
         topics = _topics(folder, settings.kafka, schema_source(settings.registry), form)
         published = _publish(topics, settings.kafka, speed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from sinks.metrics import SINK_RETRIES
 Header = tuple[str, str | bytes | None]
 
 _log = structlog.get_logger(__name__)
+_client_log = logging.getLogger("librdkafka")
 
 _DEFAULTS: dict[str, Any] = {
     # Java's partitioner, so that a key finds the same partition whoever writes it.
@@ -64,7 +66,7 @@ class Outbox:
         self._trouble = ""
         callbacks = {"on_delivery": self._on_delivery, "error_cb": self._on_error}
         try:
-            self._producer = Producer({**_DEFAULTS, **config, **_FIXED, **callbacks})
+            self._producer = Producer({**_DEFAULTS, **config, **_FIXED, **callbacks}, logger=_client_log)
         except KafkaException as error:
             raise SinkError(f"Kafka producer settings: {error.args[0].str()}") from None
 
@@ -128,9 +130,9 @@ class Outbox:
                     last_error=self._trouble,
                 )
             if self._should_stop() and now - started >= self._stop_grace:
-                raise SinkStoppedError(
-                    f"Kafka {self._brokers}: stopped with {len(self._producer)} messages undelivered"
-                )
+                left = len(self._producer)
+                self._producer.purge()  # or the end of the process would go on waiting for them
+                raise SinkStoppedError(f"Kafka {self._brokers}: stopped with {left} messages undelivered")
         self._raise_failures()
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:

@@ -97,12 +97,13 @@ class Spawned:
             # The creation time is reckoned from the boot time, which moves a little as the clock is set.
             if abs(process.create_time() - self.created) > _CLOCK_SLACK_SECONDS:
                 return None
-            if process.status() == psutil.STATUS_ZOMBIE:
-                # Its first thread has ended. While others have not, its sockets may still be open.
-                return process if process.num_threads() > 1 else None
-            # The command line goes first when a process ends.
-            arguments = process.cmdline()
-            return process if not arguments or any(self.mark in each for each in arguments) else None
+            with suppress(psutil.ZombieProcess):
+                arguments = process.cmdline()
+                if arguments:
+                    return process if any(self.mark in each for each in arguments) else None
+            # It is ending: the command line goes first, the sockets with the last of its threads.
+            ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+            return None if ended else process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return None
 

@@ -203,7 +203,7 @@ def test_any_number_survives(rows: list[tuple[float | None, float, int]]) -> Non
 
 @given(st.lists(st.tuples(_nasty, st.text('"\\n,u0041'), _floats), max_size=4))
 def test_any_suspects_survive_as_json(suspects: list[tuple[str, str, float | None]]) -> None:
-    listed = [
+    listed: list[dict[str, Any]] = [
         {"meter_id": meter + text, "score": 1.0, "missing_kwh": missing} for meter, text, missing in suspects
     ]
     _, _, fields, _ = only(loss(suspects=listed), LOSS)

@@ -69,7 +69,9 @@ def test_rows_lie_under_their_event_date(tmp_path: Path) -> None:
     ]
     by_date = pl.scan_parquet(dataset(tmp_path)).group_by("date").len().collect()
     assert dict(by_date.iter_rows()) == {date(2026, 3, 1): 2, date(2026, 3, 2): 1}
-    query = duckdb.sql(f"select count(*) from '{dataset(tmp_path)}/**/*.parquet' where date = '2026-03-01'")
+    query = duckdb.connect().execute(
+        f"select count(*) from '{dataset(tmp_path)}/**/*.parquet' where date = '2026-03-01'"
+    )
     assert query.fetchall() == [(2,)]
 
 
@@ -82,7 +84,9 @@ def test_files_hold_the_contracts_columns_and_zstd(tmp_path: Path) -> None:
     (path,) = dataset(tmp_path, "line_loss").rglob("*.parquet")
     assert pl.read_parquet(path, hive_partitioning=False).equals(frame)
     assert pl.read_parquet_schema(path) == LOSS.polars
-    codecs = duckdb.sql(f"select distinct compression from parquet_metadata('{path}')").fetchall()
+    codecs = (
+        duckdb.connect().execute(f"select distinct compression from parquet_metadata('{path}')").fetchall()
+    )
     assert codecs == [("ZSTD",)]
 
 
@@ -381,10 +385,11 @@ def test_in_a_dataflow_with_recovery(tmp_path: Path, stops: int) -> None:
         items.insert(5 * (stop + 1), TestingSource.ABORT())
     store = tmp_path / "recovery"
     store.mkdir()
-    init_db_dir(store, 1)
+    init_db_dir(store, 1)  # type: ignore[no-untyped-call]
     flow = Dataflow("test")
     stream = op.input("in", flow, TestingSource(items))
     op.output("out", stream, ParquetSink(tmp_path / "out", ENERGY, partitions=2))
     for _ in range(stops + 1):
-        run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(store)))
+        config = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
+        run_main(flow, epoch_interval=timedelta(0), recovery_config=config)  # type: ignore[no-untyped-call]
     assert {meter for meter, _ in results(tmp_path / "out")} == {f"m{n}" for n in range(20)}

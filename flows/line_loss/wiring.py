@@ -1,0 +1,116 @@
+"""The line-loss flow on Kafka, or over files, as the settings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+
+from connectors.batch import Batch
+from connectors.file_source import FileSource
+from connectors.files import topic_paths
+from connectors.stopping import stop_on_sigterm
+from flows.line_loss.balance import BalanceRules
+from flows.line_loss.contributions import LossRules
+from flows.line_loss.flow import METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, line_loss_flow
+from flows.streaming.alignment import AlignmentRules
+from flows.streaming.event_time import SECOND
+from flows.wiring import (
+    file_source, frame_sinks, gate_factory, kafka_source, open_gate, parquet_sink, producer_config, set_up_logging,
+)
+from ops.settings import Settings, load_settings
+from schemas import contract
+from sinks.letters import DEAD_SUFFIX, LATE_SUFFIX, LetterSink
+from sinks.metrics import MetricsSink, serve_metrics
+
+LINE_LOSS = "grid.line-loss.v1"
+METER_ENERGY = "grid.meter-energy.v1"
+DEAD_LETTER = "grid.dead-letter.v1"
+
+
+def rules_of(settings: Settings, *, flush_at_end: bool = False) -> FlowRules:
+    """The flow's rules."""
+    time, alignment = settings.event_time, settings.alignment
+    window = time.window_seconds * SECOND
+    loss = LossRules(
+        window=window,
+        delay=time.watermark_delay_seconds * SECOND,
+        lateness=time.allowed_lateness_seconds * SECOND,
+        reach_back=time.network_reach_back_seconds * SECOND,
+        alignment=AlignmentRules.of(
+            reading_interval_seconds=alignment.reading_interval_seconds,
+            max_gap_seconds=alignment.max_gap_seconds,
+            estimate_from_seconds=alignment.estimate_from_seconds,
+            backcast_seconds=alignment.backcast_seconds,
+            max_power_kw=alignment.max_power_kw,
+            register_digits=alignment.register_digits,
+        ),
+        power_per_kva=alignment.max_power_per_rated_kva,
+        class_percent=alignment.meter_class_percent,
+        refuse_unknown=settings.line_loss.unknown_meters == "dead-letter",
+    )
+    reach = max(time.network_reach_back_seconds, time.allowed_lateness_seconds + alignment.max_gap_seconds)
+    balance = BalanceRules(
+        window=window,
+        lateness=time.allowed_lateness_seconds * SECOND,
+        keep=reach * SECOND + 2 * window,
+        shards=settings.runtime.shards,
+        alarm_completeness=settings.line_loss.alarm_completeness,
+        high_loss_percent=settings.line_loss.high_loss_percent,
+    )
+    return FlowRules(loss, balance, flush_at_end)
+
+
+def kafka_flow(settings: Settings | None = None) -> Dataflow:
+    """The flow on the Kafka cluster of the settings, by default those of the process's environment."""
+    settings = settings or load_settings()
+    set_up_logging(settings.runtime)
+    stop_on_sigterm()
+    if settings.runtime.metrics_port:
+        serve_metrics(settings.runtime.metrics_port, settings.runtime.metrics_host)
+    refuse = settings.line_loss.unknown_meters == "dead-letter"
+    gate = gate_factory(settings, "meter_id", "time")
+    meters = kafka_source(settings, contract(METER_TOPIC), gate, keep_raw=refuse)
+    network: Source[Batch]
+    if settings.network_file is not None:
+        path = settings.network_file
+        network = file_source(settings, path.parent, contract(NETWORK_TOPIC), open_gate, paths=[path])
+    else:
+        network = kafka_source(settings, contract(NETWORK_TOPIC), open_gate)
+    config = producer_config(settings)
+    prefix = settings.kafka.topic_prefix
+    sinks = Sinks(
+        line_loss=frame_sinks(settings, contract(LINE_LOSS), settings.output.line_loss),
+        meter_energy=frame_sinks(settings, contract(METER_ENERGY), settings.output.meter_energy),
+        dead={"kafka": LetterSink(config, DEAD_SUFFIX, topic_prefix=prefix)},
+        late={"kafka": LetterSink(config, LATE_SUFFIX, topic_prefix=prefix)},
+        counts=MetricsSink(),
+    )
+    return line_loss_flow(meters, network, sinks, rules_of(settings))
+
+
+def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]:
+    """The same flow over the files of a folder, into Parquet; and its source of readings.
+
+    Raises:
+        InputError: the folder does not hold what the flow reads.
+    """
+    gate = gate_factory(settings, "meter_id", "time")
+    meters = file_source(settings, folder, contract(METER_TOPIC), gate)
+    network = None
+    if settings.network_file is not None:
+        path = settings.network_file
+        network = file_source(settings, path.parent, contract(NETWORK_TOPIC), open_gate, paths=[path])
+    elif topic_paths(folder, NETWORK_TOPIC):
+        network = file_source(settings, folder, contract(NETWORK_TOPIC), open_gate)
+    letters = {"parquet": parquet_sink(settings, contract(DEAD_LETTER))}
+    sinks = Sinks(
+        line_loss={"parquet": parquet_sink(settings, contract(LINE_LOSS))},
+        meter_energy={"parquet": parquet_sink(settings, contract(METER_ENERGY))},
+        dead=dict(letters),
+        # In files a reading that came too late is told from a dead letter by its stage, `event-time`.
+        late={"parquet": parquet_sink(settings, contract(DEAD_LETTER), writer="late")},
+        counts=MetricsSink(),
+    )
+    return line_loss_flow(meters, network, sinks, rules_of(settings, flush_at_end=True)), meters

@@ -1,0 +1,196 @@
+"""From settings to sources, sinks and rules: what the flows' wirings share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import structlog
+from bytewax.inputs import Source
+
+from connectors.batch import Batch, Gate, Verdict
+from connectors.decode import Decoder
+from connectors.file_source import FileSource
+from connectors.kafka_source import KafkaSource
+from connectors.stopping import stop_requested
+from flows.streaming.event_time import SECOND, PartitionGate
+from ops.settings import RegistrySettings, RuntimeSettings, Settings
+from schemas import Contract
+from schemas.encode import Encoder
+from schemas.registry import LocalRegistry, Registry, SchemaSource
+from sinks.influx_api import InfluxApi
+from sinks.influxdb import InfluxSink
+from sinks.kafka import KafkaFrameSink
+from sinks.parquet import ParquetSink
+
+
+def schema_source(settings: RegistrySettings) -> SchemaSource:
+    """The registry that is set; without an address, the local mode.
+
+    Raises:
+        SettingsError: the password's file cannot be read.
+    """
+    if not settings.url:
+        return LocalRegistry()
+    return Registry(
+        settings.url,
+        settings.username,
+        settings.secret(),
+        ca_file=None if settings.ca_file is None else str(settings.ca_file),
+        timeout_seconds=settings.timeout_seconds,
+        auto_register=settings.auto_register,
+    )
+
+
+class OpenGate:
+    """Admits everything: for topics without event time, such as the network."""
+
+    frontier: int | None = None
+
+    def admit(self, frame: pl.DataFrame) -> Verdict:
+        """All rows."""
+        return Verdict(np.ones(frame.height, bool), np.zeros(frame.height, bool))
+
+    def state(self) -> Any:
+        """Nothing."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Nothing."""
+
+
+def gate_factory(settings: Settings, device: str, time: str) -> Callable[[str, int], Gate]:
+    """Makes the gates of a topic of readings."""
+    rules = settings.event_time
+
+    def make(topic: str, partition: int) -> Gate:
+        del topic, partition
+        return PartitionGate(
+            device, time, rules.watermark_delay_seconds * SECOND, rules.allowed_lateness_seconds * SECOND
+        )
+
+    return make
+
+
+def open_gate(topic: str, partition: int) -> Gate:
+    """Makes an open gate."""
+    del topic, partition
+    return OpenGate()
+
+
+def decoders(settings: Settings, contract: Contract) -> Callable[[], Decoder]:
+    """Makes decoders that look schemas up where the settings say."""
+    source = schema_source(settings.registry)
+    return lambda: Decoder(contract, source.by_id, source.by_guid)
+
+
+def kafka_source(
+    settings: Settings, contract: Contract, gate: Callable[[str, int], Gate], *, keep_raw: bool = False
+) -> Source[Batch]:
+    """The source of a contract's topic on the cluster of the settings."""
+    kafka = settings.kafka
+    return KafkaSource(
+        {**kafka.client_config(), **kafka.consumer_config},
+        contract,
+        topic=kafka.topic(contract.topic),
+        group_id=kafka.group_id,
+        start=kafka.start if contract.topic != "grid.network.v1" else "earliest",
+        on_lost_offset=kafka.on_lost_offset,
+        batch_messages=kafka.batch_messages,
+        poll_interval=kafka.poll_interval_ms / 1000,
+        idle_after=settings.event_time.idle_after_seconds,
+        decoder=decoders(settings, contract),
+        gate=gate,
+        keep_raw=keep_raw,
+    )
+
+
+def file_source(
+    settings: Settings,
+    folder: Path,
+    contract: Contract,
+    gate: Callable[[str, int], Gate],
+    *,
+    paths: list[Path] | None = None,
+    keep_raw: bool = False,
+) -> FileSource:
+    """The source of a contract's files in a folder, or of the named ones."""
+    return FileSource(
+        folder, contract, decoder=decoders(settings, contract), gate=gate, keep_raw=keep_raw, paths=paths
+    )
+
+
+def producer_config(settings: Settings) -> dict[str, Any]:
+    """The librdkafka settings of producers, secrets included."""
+    return {**settings.kafka.client_config(), **settings.kafka.producer_config}
+
+
+def frame_sinks(settings: Settings, contract: Contract, names: tuple[str, ...]) -> dict[str, Any]:
+    """The sinks of a record, by name."""
+    made: dict[str, Any] = {}
+    parts = settings.output.partitions
+    for name in names:
+        if name == "kafka":
+            schema_id = schema_source(settings.registry).id_of(contract)
+            made[name] = KafkaFrameSink(
+                producer_config(settings), settings.kafka.topic(contract.topic), contract,
+                Encoder(contract, schema_id), partitions=parts, should_stop=stop_requested.is_set,
+            )
+        elif name == "influxdb":
+            made[name] = InfluxSink(
+                _influx(settings), contract, partitions=parts, batch_lines=settings.influxdb.batch_lines
+            )
+        else:
+            made[name] = parquet_sink(settings, contract)
+    return made
+
+
+def parquet_sink(settings: Settings, contract: Contract, writer: str = "gridflow") -> ParquetSink:
+    """The Parquet dataset of a record."""
+    parquet = settings.parquet
+    return ParquetSink(
+        parquet.output, contract, partitions=settings.output.partitions, rows_per_file=parquet.rows_per_file,
+        writer=writer,
+    )
+
+
+def _influx(settings: Settings) -> Callable[[], InfluxApi]:
+    influx = settings.influxdb
+    return lambda: InfluxApi(
+        influx.url, influx.org, influx.bucket, influx.secret(),
+        timeout_seconds=influx.timeout_seconds,
+        retry_initial_seconds=influx.retry_initial_seconds,
+        retry_max_seconds=influx.retry_max_seconds,
+        verify_tls=influx.verify_tls,
+        ca_file=influx.ca_file,
+        should_stop=stop_requested.is_set,
+    )
+
+
+def set_up_logging(settings: RuntimeSettings) -> None:
+    """Structured logs on stderr, as text or JSON lines."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    logging.getLogger("httpx").setLevel(logging.WARNING)

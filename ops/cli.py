@@ -1,0 +1,47 @@
+"""The ``gridflow`` command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ops import demo_cli, dlq_cli, produce_cli, run_cli, schemas_cli, topics_cli
+from ops.console import Config, out, settings_of
+from ops.services import cli as services_cli
+
+app = typer.Typer(
+    name="gridflow",
+    help="Line losses of a power distribution grid from its raw telemetry, while they happen (IEC TR 63353).",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+app.command()(demo_cli.demo)
+app.command()(run_cli.run)
+app.command()(run_cli.replay)
+app.command()(produce_cli.produce)
+app.add_typer(topics_cli.app, name="topics")
+app.add_typer(schemas_cli.app, name="schemas")
+app.add_typer(dlq_cli.app, name="dlq")
+app.add_typer(services_cli.app, name="services")
+
+
+@app.command(name="check-config")
+def check_config(
+    config: Config = None,
+    show: Annotated[bool, typer.Option(help="Print all settings, secrets masked.")] = True,
+) -> None:
+    """Check the settings and show what is in force.
+
+    Example: [bold]GRIDFLOW_KAFKA__BOOTSTRAP_SERVERS=broker:9092 gridflow check-config --config gridflow.toml[/]
+    """
+    settings = settings_of(config)
+    if show:
+        out.print_json(settings.model_dump_json())
+    out.print("the settings are fine")
+
+
+def main() -> None:
+    """Entry point."""
+    app()
