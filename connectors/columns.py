@@ -62,8 +62,11 @@ def conversion(
             expressions.append(pl.lit(None, contract.polars[name]).alias(name))
             continue
         have = schema.field(name).type
-        plain = have.value_type if pt.is_dictionary(have) else have
-        expression = _convert(pl.col(name), plain, field.type)
+        column, plain = pl.col(name), have
+        if pt.is_dictionary(have):
+            plain = have.value_type
+            column = column.cast(_polars(plain))
+        expression = _convert(column, plain, field.type)
         if expression is None:
             value = str(sample(name))
             raise InputError(

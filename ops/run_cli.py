@@ -26,7 +26,7 @@ from ops.console import Config, err, errors_as_status, fail, out
 from ops.settings import Settings, load_settings
 from sinks.errors import SinkError
 from sinks.metrics import OUTCOMES
-from sinks.parquet import clear_dataset
+from sinks.parquet_folder import clear_dataset
 
 DATASETS = ("line_loss", "meter_energy", "dead_letter")
 
