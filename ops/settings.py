@@ -293,7 +293,7 @@ def _parse(path: list[str], value: str) -> Any:
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"setting {'.'.join(path)}: not a TOML value: {error}") from None
     section = Settings.model_fields[path[0]].annotation
-    if isinstance(section, type) and issubclass(section, BaseModel) and len(path) == 2:  # noqa: PLR2004
+    if isinstance(section, type) and issubclass(section, BaseModel) and len(path) == 2:
         field = section.model_fields.get(path[1])
         if field is not None and str(field.annotation).startswith("tuple"):
             return tuple(part.strip() for part in value.split(",") if part.strip())

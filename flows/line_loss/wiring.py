@@ -17,7 +17,14 @@ from flows.line_loss.flow import METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, l
 from flows.streaming.alignment import AlignmentRules
 from flows.streaming.event_time import SECOND
 from flows.wiring import (
-    file_source, frame_sinks, gate_factory, kafka_source, open_gate, parquet_sink, producer_config, set_up_logging,
+    file_source,
+    frame_sinks,
+    gate_factory,
+    kafka_source,
+    open_gate,
+    parquet_sink,
+    producer_config,
+    set_up_logging,
 )
 from ops.settings import Settings, load_settings
 from schemas import contract
@@ -45,6 +52,7 @@ def rules_of(settings: Settings, *, flush_at_end: bool = False) -> FlowRules:
             backcast_seconds=alignment.backcast_seconds,
             max_power_kw=alignment.max_power_kw,
             register_digits=alignment.register_digits,
+            allowed_lateness_seconds=time.allowed_lateness_seconds,
         ),
         power_per_kva=alignment.max_power_per_rated_kva,
         class_percent=alignment.meter_class_percent,

@@ -33,6 +33,7 @@ _JITTER = 1.5
 # readings from which an estimate was made and that it does without from then on.
 _SIDE = 1_000_000
 _INSIDE = 100_000
+_VERSION = 1_000
 _MILLISECOND = 1_000
 
 
@@ -47,6 +48,8 @@ class AlignmentRules:
         backcast: how far before the first reading energy is estimated.
         limit_kw: greatest power of a meter of which nothing else is known.
         rollovers: values at which a register starts again from 0, µWh, ascending.
+        reach: up to how far away a reading's distance tells in ``facts``; more than the allowed lateness, so that
+            it tells wherever a reading can still come.
     """
 
     interval: int
@@ -55,6 +58,7 @@ class AlignmentRules:
     backcast: int
     limit_kw: float
     rollovers: tuple[int, ...]
+    reach: int
 
     @classmethod
     def of(
@@ -66,6 +70,7 @@ class AlignmentRules:
         backcast_seconds: int,
         max_power_kw: float,
         register_digits: tuple[int, ...],
+        allowed_lateness_seconds: int,
     ) -> AlignmentRules:
         """Rules from settings in seconds, kW and digits."""
         return cls(
@@ -75,6 +80,7 @@ class AlignmentRules:
             backcast=backcast_seconds * SECOND,
             limit_kw=max_power_kw,
             rollovers=tuple(sorted(10**digits * MICRO_WH_PER_KWH for digits in register_digits)),
+            reach=(max(max_gap_seconds, allowed_lateness_seconds) + 86_400) * SECOND,
         )
 
 
@@ -87,7 +93,7 @@ class Aligned:
         exported: µWh fed in.
         estimated: µWh (both directions) that are not measured: interpolated over a gap, or estimated.
         measured: µs of the interval covered by stretches of ordinary length.
-        known: False where nothing could be said; the energies are then 0.
+        known: False where the interval lies too far before the meter's first reading: nothing is said of it.
         facts: the revision; 0 where nothing could be said.
         started: the meter had its first reading before the interval's end.
     """
@@ -137,28 +143,28 @@ def align(
     imported, exported = sums.imported, sums.exported
     unknown = (end - begin) - sums.covered
     estimated = sums.gap_energy
-    known = sums.covered > 0
+    # Once something is said it stays said: more readings can make it better, but not unsaid.
+    known = has_left | (begin >= store.time[rows, 0] - rules.backcast)
     started = store.time[rows, 0] < end
 
-    gap = rules.max_gap
+    reach = rules.reach
     near = store.time[rows, np.maximum(left, 0)]
-    facts = np.where(has_left, _SIDE + np.maximum(gap - (begin - near), 0) // _MILLISECOND, 0)
+    facts = np.where(has_left, _SIDE + np.maximum(reach - (begin - near), 0) // _MILLISECOND, 0)
     near = store.time[rows, np.minimum(right, count - 1)]
-    facts += np.where(has_right, _SIDE + np.maximum(gap - (near - end), 0) // _MILLISECOND, 0)
-    facts += np.maximum(right - left - 1, 0) * _INSIDE + sums.versions
+    facts += np.where(has_right, _SIDE + np.maximum(reach - (near - end), 0) // _MILLISECOND, 0)
+    facts += np.maximum(right - left - 1, 0) * _INSIDE + sums.versions * _VERSION
 
     lacking = np.flatnonzero(unknown > 0)
     if len(lacking):
         imported, exported, estimated = imported.copy(), exported.copy(), estimated.copy()
         rate = _mean_power(store, rules, limit_kw, rows[lacking], begin[lacking], end[lacking])
-        span = unknown[lacking].astype(np.float64)
+        span = np.where(known[lacking], unknown[lacking], 0).astype(np.float64)
         more_in = np.rint(rate.imported * span).astype(np.int64)
         more_out = np.rint(rate.exported * span).astype(np.int64)
         imported[lacking] += more_in
         exported[lacking] += more_out
         estimated[lacking] += more_in + more_out
         facts[lacking] += rate.versions
-        known[lacking] |= rate.exists
         facts[~known] = 0
     return Aligned(imported, exported, estimated, sums.measured, known, facts, started)
 
@@ -257,14 +263,13 @@ def _mean_power(
     start = np.minimum(store.search(rows, begin, "left"), count - 1)
     start_time = store.time[rows, start]
     stop = store.search(rows, start_time + rules.estimate_span, "right") - 1
-    within_reach = begin >= store.time[rows, 0] - rules.backcast
-    after = _mean_of(store, rules, limit_kw, rows, start, np.where(within_reach, stop, start))
+    after = _mean_of(store, rules, limit_kw, rows, start, stop)
     use = ~before.exists
     return _Power(
         np.where(use, after.imported, before.imported),
         np.where(use, after.exported, before.exported),
         # Both spans count: a reading in the one can take over from the other.
-        np.where(before.exists | after.exists, before.versions + after.versions, 0),
+        before.versions + after.versions,
         before.exists | after.exists,
     )
 

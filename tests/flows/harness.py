@@ -25,7 +25,8 @@ LATENESS = 24 * 3600 * SECOND
 
 def loss_rules(rules: Rules = RULES) -> LossRules:
     alignment = AlignmentRules(
-        rules.interval, rules.max_gap, rules.span, rules.backcast, rules.limit_kw, rules.rollovers
+        rules.interval, rules.max_gap, rules.span, rules.backcast, rules.limit_kw, rules.rollovers,
+        LATENESS + 24 * 3600 * SECOND,
     )
     return LossRules(rules.window, 120 * SECOND, LATENESS, 72 * 3600 * SECOND, alignment, 3.0, 1.0)
 

@@ -114,21 +114,20 @@ def energy(meter: list[Register], begin: int, end: int, rules: Rules) -> Energy:
         result.covered += high - low
         if length <= 1.5 * rules.interval:
             result.measured += high - low
-    result.known = result.covered > 0
+    result.known = begin >= meter[0][0] - rules.backcast
     unknown = end - begin - result.covered
-    if unknown:
+    if unknown and result.known:
         power = None
         before = [r for r in meter if r[0] <= end]
         if before:
             power = mean_power([r for r in before if r[0] >= before[-1][0] - rules.span], rules)
-        if power is None and begin >= meter[0][0] - rules.backcast:
+        if power is None:
             after = [r for r in meter if r[0] >= begin]
             if after:
                 power = mean_power([r for r in after if r[0] <= after[0][0] + rules.span], rules)
         if power is not None:
             result.imported += round(power[0] * unknown)
             result.exported += round(power[1] * unknown)
-            result.known = True
     return result
 
 
