@@ -106,9 +106,7 @@ class Decoder:
             frame, refused = self._json(framed)
             frames.append(frame)
             dead += refused
-        frame = frames[0] if len(frames) == 1 else pl.concat([self._empty, *frames])
-        if len(frames) > 1 or len(frame) != len(values):
-            frame = frame.sort("_row")
+        frame = frames[0] if len(frames) == 1 else pl.concat([self._empty, *frames]).sort("_row")
         if self._check_keys:
             frame, refused = self._compare_keys(frame, keys)
             dead += refused

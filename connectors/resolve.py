@@ -28,6 +28,7 @@ _PROMOTIONS = {
     "long": {"float", "double"},
     "float": {"double"},
 }
+_NO_MATTER = frozenset({"logicalType", "doc"})
 _TIMES = {"timestamp-micros": 1, "timestamp-millis": 1000}
 
 
@@ -50,8 +51,11 @@ class WriterSchema:
         self._schema_id = schema_id
         self._sources = _sources(contract, avro)
         # Times stay integers: a datetime cannot hold all that a message can.
-        self._writer = fastavro.parse_schema(without_rules(avro, frozenset({"logicalType", "doc"})))
-        reader = without_rules(contract.wire, frozenset({"logicalType", "doc"}))
+        try:
+            self._writer = fastavro.parse_schema(without_rules(avro, _NO_MATTER | {"default"}))
+        except Exception as error:  # whatever a registry may hold
+            raise SchemaError(f"the writer's schema is malformed: {error}") from None
+        reader = without_rules(contract.wire, _NO_MATTER)
         # The record may have another name at the writer; its fields decide.
         self._reader = fastavro.parse_schema(
             {**reader, "name": avro["name"], "namespace": avro.get("namespace", "")}
@@ -72,7 +76,7 @@ class WriterSchema:
         self._narrowed = self._narrowed_columns()
 
     def decode(self, framed: Framed, rows: npt.NDArray[np.int64]) -> tuple[pl.DataFrame, list[DeadRow]]:
-        """The messages ``rows``: the contract's columns with ``_row`` (not sorted), and the refused."""
+        """The messages ``rows``: the contract's columns with ``_row``, ascending, and the refused."""
         if self._columns is None:
             return self._one_by_one(framed, rows)
         cursor = Cursor(framed.start[rows], framed.end[rows])
@@ -87,7 +91,7 @@ class WriterSchema:
         if not bad.any():
             return frame, []
         single, dead = self._one_by_one(framed, rows[bad])
-        return pl.concat([frame.filter(pl.Series(~bad)), single]), dead
+        return pl.concat([frame.filter(pl.Series(~bad)), single]).sort("_row"), dead
 
     def _one_by_one(self, framed: Framed, rows: npt.NDArray[np.int64]) -> tuple[pl.DataFrame, list[DeadRow]]:
         records, kept, dead = [], [], []

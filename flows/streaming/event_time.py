@@ -174,12 +174,11 @@ class Watermark:
         waiting = [p for p in range(self.partitions) if p not in self.absent and p not in self.finished]
         if any(p not in self.frontiers for p in waiting):
             return self.value
-        # When all are idle or finished, the slowest of them still tells how far the data is known to reach.
-        counted = [self.frontiers[p] for p in waiting] or (
-            [max(self.frontiers.values())] if self.frontiers and not self.absent else []
-        )
-        if counted:
-            self.value = max(self.value, min(counted) - self.delay)
+        # When all are idle or finished none is held back: then the newest tells how far the data is known to reach.
+        counted = [self.frontiers[p] for p in waiting] or list(self.frontiers.values())
+        reached = min(counted) if waiting else max(counted, default=MINIMUM)
+        if reached != MINIMUM:
+            self.value = max(self.value, reached - self.delay)
         return self.value
 
     @property

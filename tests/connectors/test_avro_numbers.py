@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.avro_numbers import PADDING, Block, read_lengths, read_long
+from tests.schemas.strategies import PATIENT
 
 _INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 _SOME = st.one_of(_INT64, st.integers(-70, 70), st.integers(1_700_000_000_000_000, 1_800_000_000_000_000))
@@ -22,6 +23,7 @@ def _written(number: int) -> bytes:
     return stream.getvalue()
 
 
+@PATIENT
 @given(numbers=st.lists(_SOME, min_size=1, max_size=20), shift=st.integers(0, 1))
 def test_longs(numbers: list[int], shift: int) -> None:
     parts = [_written(number) for number in numbers]

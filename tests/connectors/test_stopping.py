@@ -40,6 +40,7 @@ def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
     raise AssertionError(f"ended before {wanted!r}: {process.communicate()[1]}")
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_snapshots_and_exits_with_0(tmp_path: Path, workers: int, number: signal.Signals) -> None:

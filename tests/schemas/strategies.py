@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from schemas import Contract
 from schemas.contracts import parse_contract
 
+# A loaded machine is no failure.
+PATIENT = settings(deadline=None, max_examples=50)
 YEAR_1990, YEAR_2199 = 631_152_000_000_000, 7_226_582_400_000_000
 
 # Every type that a contract may use, in one record.
@@ -39,7 +42,11 @@ EVERYTHING = parse_contract(
                 {"name": "maybe_raw", "type": ["null", "bytes"], "default": None},
                 {"name": "maybe_flag", "type": ["null", "boolean"], "default": None},
                 {"name": "colour", "type": {"type": "enum", "name": "Colour", "symbols": ["RED", "BLUE"]}},
-                {"name": "maybe_colour", "type": ["null", "Colour"], "default": None},
+                {
+                    "name": "maybe_colour",
+                    "type": ["null", {"type": "enum", "name": "Shade", "symbols": ["DARK", "LIGHT", "DIM"]}],
+                    "default": None,
+                },
                 {"name": "numbers", "type": {"type": "array", "items": "double"}},
                 {
                     "name": "nested",
@@ -75,17 +82,19 @@ def values(avro: Any, names: dict[str, Any] | None = None) -> st.SearchStrategy[
     kind = avro["type"]
     if avro.get("logicalType") == "timestamp-micros":
         return st.integers(YEAR_1990, YEAR_2199) | st.integers(-(1 << 63), (1 << 63) - 1)
+    found: st.SearchStrategy[Any]
     if kind == "enum":
-        return st.sampled_from(avro["symbols"])
-    if kind == "array":
-        return st.lists(values(avro["items"], names), max_size=5)
-    if kind == "map":
-        return st.dictionaries(st.text(max_size=5), values(avro["values"], names), max_size=4)
-    if kind == "record":
-        return st.fixed_dictionaries(
-            {field["name"]: values(field["type"], names) for field in avro["fields"]}
-        )
-    return _primitive(kind)
+        found = st.sampled_from(avro["symbols"])
+    elif kind == "array":
+        found = st.lists(values(avro["items"], names), max_size=5)
+    elif kind == "map":
+        found = st.dictionaries(st.text(max_size=5), values(avro["values"], names), max_size=4)
+    elif kind == "record":
+        fields = {entry["name"]: values(entry["type"], names) for entry in avro["fields"]}
+        found = st.fixed_dictionaries(fields)
+    else:
+        found = _primitive(kind)
+    return found
 
 
 def _primitive(kind: str) -> st.SearchStrategy[Any]:
@@ -122,7 +131,7 @@ def _column_value(value: Any) -> Any:
 
 
 def physical(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows to compare: times as integers, since a datetime cannot hold all; NaN as text, since it differs from itself."""
+    """Rows to compare: times as integers, as a datetime cannot hold all; floats as text, for NaN."""
     times = [name for name, dtype in frame.schema.items() if dtype.is_temporal()]
     rows = frame.with_columns(pl.col(times).to_physical()).to_dicts()
     return [_comparable(row) for row in rows]

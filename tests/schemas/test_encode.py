@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from schemas import Contract, SchemaError, all_contracts, contract
 from schemas.avro_types import without_rules
 from schemas.encode import Encoder, JsonEncoder, confluent_prefix
-from tests.schemas.strategies import EVERYTHING, physical, to_columns, values
+from tests.schemas.strategies import EVERYTHING, PATIENT, physical, to_columns, values
 
 METER = contract("grid.meter.v1")
 ROW = {"meter_id": "m1", "time": datetime(2026, 1, 1, tzinfo=UTC), "import_kwh": 5.0, "quality": 0}
 
 
 @pytest.mark.parametrize("found", [*all_contracts().values(), EVERYTHING], ids=lambda found: found.record)
+@PATIENT
 @given(data=st.data())
 def test_fastavro_reads_back_what_was_encoded(found: Contract, data: st.DataObject) -> None:
     records = data.draw(st.lists(values(found.wire), max_size=4))
