@@ -154,9 +154,7 @@ class BytesReader:
         np.cumsum(length, out=offsets[1:])
         if self.type == pa.string() and data.size and int(data.max()) >= 0x80:
             data = self._check_text(cursor, offsets, data)
-        return pa.Array.from_buffers(
-            reader_type(self), len(length), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-        )
+        return pa.Array.from_buffers(reader_type(self), len(length), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
     @staticmethod
     def _check_text(cursor: Cursor, offsets: Positions, data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -248,9 +246,7 @@ class ListReader:
         order = np.argsort(owner, kind="stable")
         offsets = np.zeros(len(count) + 1, np.int64)
         np.cumsum(np.bincount(owner, minlength=len(count)), out=offsets[1:])
-        items = (
-            pa.concat_arrays(pieces).take(pa.array(order)) if pieces else pa.nulls(0, self.type.value_type)
-        )
+        items = pa.concat_arrays(pieces).take(pa.array(order)) if pieces else pa.nulls(0, self.type.value_type)
         return pa.LargeListArray.from_arrays(pa.array(offsets), items)
 
 
@@ -338,10 +334,7 @@ def reader_type(reader: Reader) -> pa.DataType:
         return pa.large_string() if reader.type == pa.string() else pa.large_binary()
     if isinstance(reader, RecordReader):
         return pa.struct(
-            [
-                pa.field(name, reader_type(inner))
-                for name, inner in zip(reader.names, reader.readers, strict=True)
-            ]
+            [pa.field(name, reader_type(inner)) for name, inner in zip(reader.names, reader.readers, strict=True)]
         )
     assert isinstance(reader, NumberColumn | NullableReader | ListReader)
     return reader.type

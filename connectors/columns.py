@@ -36,9 +36,7 @@ class Conversion:
     lossy: tuple[str, ...]
 
 
-def conversion(
-    contract: Contract, schema: pa.Schema, origin: str, sample: Callable[[str], object]
-) -> Conversion:
+def conversion(contract: Contract, schema: pa.Schema, origin: str, sample: Callable[[str], object]) -> Conversion:
     """Plan the conversion of a file.
 
     Args:

@@ -135,9 +135,7 @@ class Decoder:
         frame, misfits = to_frame(self._contract, records, rows, None)
         return frame, dead + misfits
 
-    def _compare_keys(
-        self, frame: pl.DataFrame, keys: Sequence[bytes | None]
-    ) -> tuple[pl.DataFrame, list[DeadRow]]:
+    def _compare_keys(self, frame: pl.DataFrame, keys: Sequence[bytes | None]) -> tuple[pl.DataFrame, list[DeadRow]]:
         key = pl.Series(keys, dtype=pl.Binary)
         if len(frame) != len(keys):
             key = key.gather(frame["_row"])
@@ -146,9 +144,7 @@ class Decoder:
         if not differs.any():
             return frame, []
         numbers = np.flatnonzero(differs.to_numpy())
-        found = zip(
-            frame["_row"].gather(numbers), key.gather(numbers), frame[name].gather(numbers), strict=True
-        )
+        found = zip(frame["_row"].gather(numbers), key.gather(numbers), frame[name].gather(numbers), strict=True)
         dead = [
             DeadRow(row, STAGE, "KeyMismatch", f"the key is {shown(sent)}, field {name} {shown(value)}", None)
             for row, sent, value in found

@@ -69,9 +69,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         self._future_limit = future_limit_seconds
         self._keep_raw = keep_raw
         shared = decoder()
-        self._files = {
-            path.relative_to(folder).as_posix(): open_readings(path, contract, shared) for path in paths
-        }
+        self._files = {path.relative_to(folder).as_posix(): open_readings(path, contract, shared) for path in paths}
 
     @property
     def rows(self) -> int | None:
@@ -141,9 +139,7 @@ class _FilePart(StatefulSourcePartition[Batch, list[FileState]]):
 class _Lane:
     """One file on its way through."""
 
-    def __init__(
-        self, name: str, file: ReadingsFile, assembler: Assembler, state: FileState | None
-    ) -> None:
+    def __init__(self, name: str, file: ReadingsFile, assembler: Assembler, state: FileState | None) -> None:
         self._name = name
         self._file = file
         self._assembler = assembler
@@ -169,9 +165,7 @@ class _Lane:
         return float("-inf") if known is None else known
 
     def standing(self) -> Batch:
-        return self._assembler.empty(
-            frontier=self._before, finished=self.finished, caught_up=self.finished
-        )
+        return self._assembler.empty(frontier=self._before, finished=self.finished, caught_up=self.finished)
 
     def next_batch(self, rows: int, key: str) -> Batch:
         if self._chunks is None:

@@ -99,9 +99,7 @@ def split(values: Sequence[bytes | None], headers: Headers | None = None) -> Fra
     return framed
 
 
-def _split_mixed(
-    framed: Framed, values: Sequence[bytes | None], length: Positions, headers: Headers | None
-) -> None:
+def _split_mixed(framed: Framed, values: Sequence[bytes | None], length: Positions, headers: Headers | None) -> None:
     open_rows = np.ones(len(values), np.bool_)
     open_rows[framed.tombstones] = False
     found: dict[SchemaRef, list[npt.NDArray[np.int64]]] = {}

@@ -59,9 +59,7 @@ class Connection:
         self._hopeless: KafkaError | None = None
         self._said = float("-inf")
         self.at = TopicPartition(topic, partition or 0)
-        self.consumer = Consumer(
-            {**config, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=log
-        )
+        self.consumer = Consumer({**config, "error_cb": self._on_error, "on_commit": self._on_commit}, logger=log)
 
     def partitions(self, timeout: float) -> int:
         """How many partitions the topic has.

@@ -73,9 +73,7 @@ def start_offset(consumer: Consumer, at: TopicPartition, start: str, partitions:
     return int(high if found.offset == OFFSET_END else found.offset)
 
 
-def available_offset(
-    consumer: Consumer, at: TopicPartition, offset: int, on_lost: OnLostOffset, timeout: float
-) -> int:
+def available_offset(consumer: Consumer, at: TopicPartition, offset: int, on_lost: OnLostOffset, timeout: float) -> int:
     """The offset itself if the partition still holds it, else what ``on_lost`` says.
 
     Args:
@@ -151,9 +149,7 @@ class GroupCommitter:
         """Commit the last snapshot, wait for it, and close the consumer."""
         try:
             if self._snapshot is not None and self._snapshot != self._committed:
-                self._consumer.commit(
-                    offsets=[TopicPartition(*self._at, self._snapshot)], asynchronous=False
-                )
+                self._consumer.commit(offsets=[TopicPartition(*self._at, self._snapshot)], asynchronous=False)
         except KafkaException as error:
             log.warning("%s, partition %d: last offset not committed: %s", *self._at, error)
         self.close()

@@ -101,8 +101,7 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         self._poll(now)
         held = self._held
         if held and (
-            self._drained or len(held) >= self._rules.batch_messages or now - self._held_since >=
-            _LINGER_SECONDS
+            self._drained or len(held) >= self._rules.batch_messages or now - self._held_since >= _LINGER_SECONDS
         ):
             self._held = []
             self._pause = None

@@ -76,9 +76,7 @@ class KafkaSource(FixedPartitionedSource[Batch, KafkaState]):
         self._gate = gate
         self._future_limit = future_limit_seconds
         self._keep_raw = keep_raw
-        self._rules = PartRules(
-            on_lost_offset, batch_messages, timedelta(seconds=poll_interval), idle_after, timeout
-        )
+        self._rules = PartRules(on_lost_offset, batch_messages, timedelta(seconds=poll_interval), idle_after, timeout)
         self._lock = threading.Lock()  # the workers of a process share the source
         self._partitions: int | None = None
 

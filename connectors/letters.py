@@ -94,9 +94,7 @@ class LetterReader:
                     return {}
                 raise SourceError(f"{topic}: {found.error.str()}")
             return {
-                number: self._consumer.get_watermark_offsets(
-                    TopicPartition(topic, number), timeout=_TIMEOUT_SECONDS
-                )
+                number: self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_SECONDS)
                 for number in sorted(found.partitions)
             }
         except KafkaException as error:

@@ -102,9 +102,7 @@ def publish(
     return outcome
 
 
-def _run(
-    lanes: list[_Lane], sender: _Sender, speed: float | None, progress: Callable[[str, int], None]
-) -> None:
+def _run(lanes: list[_Lane], sender: _Sender, speed: float | None, progress: Callable[[str, int], None]) -> None:
     started = time.monotonic()
     origin: float | None = None
     while lanes:

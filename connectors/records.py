@@ -137,15 +137,8 @@ def _unwrap(avro: Any, value: Any) -> Any:
     """Out of Avro's JSON encoding of a union: one name, that of the type."""
     if isinstance(value, dict) and len(value) == 1:
         name, inner = next(iter(value.items()))
-        names = (
-            (avro,)
-            if isinstance(avro, str)
-            else (avro["type"], avro.get("name"), f"gridflow.{avro.get('name')}")
-        )
-        if (
-            name in names
-            or f"{names[0]}.{avro.get('logicalType') if isinstance(avro, Mapping) else ''}" == name
-        ):
+        names = (avro,) if isinstance(avro, str) else (avro["type"], avro.get("name"), f"gridflow.{avro.get('name')}")
+        if name in names or f"{names[0]}.{avro.get('logicalType') if isinstance(avro, Mapping) else ''}" == name:
             return inner
     return value
 

@@ -57,9 +57,7 @@ class WriterSchema:
             raise SchemaError(f"the writer's schema is malformed: {error}") from None
         reader = without_rules(contract.wire, _NO_MATTER)
         # The record may have another name at the writer; its fields decide.
-        self._reader = fastavro.parse_schema(
-            {**reader, "name": avro["name"], "namespace": avro.get("namespace", "")}
-        )
+        self._reader = fastavro.parse_schema({**reader, "name": avro["name"], "namespace": avro.get("namespace", "")})
         self._scales = {
             name: factor
             for name, source in self._sources.items()

@@ -62,9 +62,7 @@ def _rules(contract: Contract) -> Iterator[_Rule]:
             yield _Rule(name, "MissingField", column.is_null(), column.null_count() > 0, "missing")
         if dtype.is_float():
             # A sum is finite only if every addend is, or else it overflowed: then each row is looked at.
-            yield _Rule(
-                name, "NotFinite", ~column.is_finite(), ~column.sum().is_finite(), "not a finite number"
-            )
+            yield _Rule(name, "NotFinite", ~column.is_finite(), ~column.sum().is_finite(), "not a finite number")
         if isinstance(dtype, pl.Datetime):
             physical = column.to_physical()
             lowest = _FIRST_TIME if lowest is None else lowest
@@ -87,9 +85,7 @@ def _rules(contract: Contract) -> Iterator[_Rule]:
             if lowest is not None:
                 yield _Rule(name, "OutOfRange", column < lowest, column.min() < lowest, f"below {lowest:g}")
             if highest is not None:
-                yield _Rule(
-                    name, "OutOfRange", column > highest, column.max() > highest, f"above {highest:g}"
-                )
+                yield _Rule(name, "OutOfRange", column > highest, column.max() > highest, f"above {highest:g}")
         elif name in contract.enums:
             unknown = ~column.is_in(list(contract.enums[name]))
             what = f"not one of {', '.join(contract.enums[name])}"
@@ -132,15 +128,9 @@ def validate(
         is the value of ``_row`` where the frame has it, else the index into the frame.
     """
     rules: tuple[_Rule, ...] = (
-        _rules_of(contract.topic)
-        if all_contracts().get(contract.topic) is contract
-        else tuple(_rules(contract))
+        _rules_of(contract.topic) if all_contracts().get(contract.topic) is contract else tuple(_rules(contract))
     )
-    if (
-        future_limit_seconds is not None
-        and "received_time" in contract.polars
-        and contract.time != "received_time"
-    ):
+    if future_limit_seconds is not None and "received_time" in contract.polars and contract.time != "received_time":
         rules = (*rules, _future(contract, future_limit_seconds))
     if frame.is_empty():
         return pl.Series([], dtype=pl.Boolean), []

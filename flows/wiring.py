@@ -120,9 +120,7 @@ def file_source(
     keep_raw: bool = False,
 ) -> FileSource:
     """The source of a contract's files in a folder, or of the named ones."""
-    return FileSource(
-        folder, contract, decoder=decoders(settings, contract), gate=gate, keep_raw=keep_raw, paths=paths
-    )
+    return FileSource(folder, contract, decoder=decoders(settings, contract), gate=gate, keep_raw=keep_raw, paths=paths)
 
 
 def producer_config(settings: Settings) -> dict[str, Any]:
@@ -138,8 +136,12 @@ def frame_sinks(settings: Settings, contract: Contract, names: tuple[str, ...]) 
         if name == "kafka":
             schema_id = schema_source(settings.registry).id_of(contract)
             made[name] = KafkaFrameSink(
-                producer_config(settings), settings.kafka.topic(contract.topic), contract,
-                Encoder(contract, schema_id), partitions=parts, should_stop=stop_requested.is_set,
+                producer_config(settings),
+                settings.kafka.topic(contract.topic),
+                contract,
+                Encoder(contract, schema_id),
+                partitions=parts,
+                should_stop=stop_requested.is_set,
             )
         elif name == "influxdb":
             made[name] = InfluxSink(
@@ -154,7 +156,10 @@ def parquet_sink(settings: Settings, contract: Contract, writer: str = "gridflow
     """The Parquet dataset of a record."""
     parquet = settings.parquet
     return ParquetSink(
-        parquet.output, contract, partitions=settings.output.partitions, rows_per_file=parquet.rows_per_file,
+        parquet.output,
+        contract,
+        partitions=settings.output.partitions,
+        rows_per_file=parquet.rows_per_file,
         writer=writer,
     )
 
@@ -162,7 +167,10 @@ def parquet_sink(settings: Settings, contract: Contract, writer: str = "gridflow
 def _influx(settings: Settings) -> Callable[[], InfluxApi]:
     influx = settings.influxdb
     return lambda: InfluxApi(
-        influx.url, influx.org, influx.bucket, influx.secret(),
+        influx.url,
+        influx.org,
+        influx.bucket,
+        influx.secret(),
         timeout_seconds=influx.timeout_seconds,
         retry_initial_seconds=influx.retry_initial_seconds,
         retry_max_seconds=influx.retry_max_seconds,

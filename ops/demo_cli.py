@@ -24,7 +24,8 @@ SERVICE_LOSS_OHM_PER_V2 = 4.0e-7  # loss per squared load: R / U², summed over 
 
 def demo(
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Keep input and results here; else they are thrown away.")
+        Path | None,
+        typer.Option("--output", "-o", help="Keep input and results here; else they are thrown away."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another day.")] = 1,
 ) -> None:
@@ -53,13 +54,18 @@ def make_readings(folder: Path, seed: int) -> pl.DataFrame:
     """
     chance = np.random.default_rng(seed)
     steps = HOURS * 60 // STEP_MINUTES
-    network = [{"element_id": "R-demo", "kind": "SubGeographicalRegion"}]
+    network: list[dict[str, object]] = [{"element_id": "R-demo", "kind": "SubGeographicalRegion"}]
     readings, truth = [], []
     hour = np.arange(steps) * STEP_MINUTES / 60
     for area, size in AREAS.items():
         network.append(
-            {"element_id": area, "kind": "PowerTransformer", "container_id": "R-demo",
-             "measuring_device_id": f"H-{area}", "rated_kva": 400.0}
+            {
+                "element_id": area,
+                "kind": "PowerTransformer",
+                "container_id": "R-demo",
+                "measuring_device_id": f"H-{area}",
+                "rated_kva": 400.0,
+            }
         )
         shape = 0.25 + 0.5 * np.exp(-((hour % 24 - 19) ** 2) / 8) + 0.3 * np.exp(-((hour % 24 - 8) ** 2) / 4)
         load_kw = shape * chance.gamma(2.0, 0.6, (size, 1)) * chance.gamma(4.0, 0.25, (size, steps))
@@ -67,7 +73,9 @@ def make_readings(folder: Path, seed: int) -> pl.DataFrame:
         total = energy.sum(axis=0)
         loss = SERVICE_LOSS_OHM_PER_V2 * (total * 60 / STEP_MINUTES * 1000) ** 2 / 1000 * STEP_MINUTES / 60
         head = np.cumsum(np.round(total + loss, 3))
-        truth.append(pl.DataFrame({"area": area, "hour": hour.astype(int), "loss_kwh": np.round(total + loss, 3) - total}))
+        truth.append(
+            pl.DataFrame({"area": area, "hour": hour.astype(int), "loss_kwh": np.round(total + loss, 3) - total})
+        )
         registers = np.vstack([np.cumsum(energy, axis=1), head])
         meters = [f"{area}-{n:03d}" for n in range(size)] + [f"H-{area}"]
         network += [
@@ -108,21 +116,37 @@ def make_readings(folder: Path, seed: int) -> pl.DataFrame:
 def _losses(results: Path, truth: pl.DataFrame) -> Table:
     """Per area what was found beside what was put in."""
     rows = (
-        pl.scan_parquet(results / "line_loss").sort("revision")
-        .unique(["element_id", "window_start"], keep="last").collect()
+        pl.scan_parquet(results / "line_loss")
+        .sort("revision")
+        .unique(["element_id", "window_start"], keep="last")
+        .collect()
     )
     table = Table(title=f"Line losses over {HOURS} hours", caption="± is the 95 % interval; loss in % of energy in")
-    for name in ("element", "energy in / kWh", "loss / kWh", "±", "loss / %", "true loss / kWh", "windows", "complete"):
+    for name in (
+        "element",
+        "energy in / kWh",
+        "loss / kWh",
+        "±",
+        "loss / %",
+        "true loss / kWh",
+        "windows",
+        "complete",
+    ):
         table.add_column(name, justify="left" if name == "element" else "right")
     for element, part in sorted(rows.group_by("element_id"), key=lambda item: str(item[0])):
         name = str(element[0])
-        energy, loss = part["energy_in_kwh"].sum(), part["loss_kwh"].sum()
-        systematic = part["systematic_uncertainty_kwh"].sum()
-        rest = (part["uncertainty_kwh"] ** 2 - part["systematic_uncertainty_kwh"] ** 2).sum()
+        energy, loss = float(part["energy_in_kwh"].sum()), float(part["loss_kwh"].sum())
+        systematic = float(part["systematic_uncertainty_kwh"].sum())
+        rest = float((part["uncertainty_kwh"] ** 2 - part["systematic_uncertainty_kwh"] ** 2).sum())
         known = truth.filter(pl.col("area") == name) if name in AREAS else truth
         table.add_row(
-            name, f"{energy:,.1f}", f"{loss:,.2f}", f"{float(np.hypot(systematic, np.sqrt(max(rest, 0)))):,.2f}",
-            f"{100 * loss / energy:.2f}", f"{known['loss_kwh'].sum():,.2f}", str(part.height),
+            name,
+            f"{energy:,.1f}",
+            f"{loss:,.2f}",
+            f"{float(np.hypot(systematic, np.sqrt(max(rest, 0)))):,.2f}",
+            f"{100 * loss / energy:.2f}",
+            f"{known['loss_kwh'].sum():,.2f}",
+            str(part.height),
             str(part.filter(pl.col("status") == "COMPLETE").height),
         )
     return table

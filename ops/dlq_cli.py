@@ -20,9 +20,7 @@ from ops.console import Config, err, errors_as_status, out, settings_of
 from ops.settings import KafkaSettings
 from ops.topics_cli import INPUTS
 
-app = typer.Typer(
-    name="dlq", help="Dead letters: the messages refused.", no_args_is_help=True, rich_markup_mode="rich"
-)
+app = typer.Typer(name="dlq", help="Dead letters: the messages refused.", no_args_is_help=True, rich_markup_mode="rich")
 
 Topics = Annotated[
     list[str] | None,
@@ -85,9 +83,7 @@ def replay(
     topic: Topics = None,
     stage: Stage = None,
     error_class: ErrorClass = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Those too that have been put back before.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Those too that have been put back before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many there are.")] = False,
 ) -> None:
     """Put dead letters back on the topic they came from, once what was wrong has been put right.
@@ -110,9 +106,7 @@ def replay(
             if not ends:
                 continue
             done = {} if again else _replayed(reader, name, len(ends))
-            ranges = {
-                number: (max(start, done.get(number, start)), end) for number, (start, end) in ends.items()
-            }
+            ranges = {number: (max(start, done.get(number, start)), end) for number, (start, end) in ends.items()}
             target = name.removesuffix(DEAD_SUFFIX)
             count = 0
             for letter in filter(wanted, reader.read(name, ranges)):
@@ -161,9 +155,7 @@ class _Sender:
 
 @contextmanager
 def _reader(kafka: KafkaSettings) -> Iterator[LetterReader]:
-    reader = LetterReader(
-        {**kafka.client_config(), **kafka.consumer_config}, f"{kafka.group_id}-dlq-replay"
-    )
+    reader = LetterReader({**kafka.client_config(), **kafka.consumer_config}, f"{kafka.group_id}-dlq-replay")
     try:
         yield reader
     finally:

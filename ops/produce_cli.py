@@ -23,17 +23,13 @@ Format = Literal["avro", "json"]
 
 
 def produce(
-    folder: Annotated[
-        Path, typer.Option("--input", "-i", help="Folder with <topic>.parquet or <topic>.ndjson files.")
-    ],
+    folder: Annotated[Path, typer.Option("--input", "-i", help="Folder with <topic>.parquet or <topic>.ndjson files.")],
     config: Config = None,
     speed: Annotated[
         float | None,
         typer.Option(min=1e-6, help="Multiple of real time; without it, as fast as it goes."),
     ] = None,
-    form: Annotated[
-        Format, typer.Option("--format", help="Avro in Confluent's framing, or bare JSON.")
-    ] = "avro",
+    form: Annotated[Format, typer.Option("--format", help="Avro in Confluent's framing, or bare JSON.")] = "avro",
 ) -> None:
     """Publish files of readings to their topics.
 

@@ -137,7 +137,12 @@ def _progress(total: int | None, start: int) -> Iterator[None]:
         return
     done = threading.Event()
     with Progress(
-        TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=err, transient=True
+        TextColumn("replaying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
     ) as bar:
         task = bar.add_task("replay", total=total)
 

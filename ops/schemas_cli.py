@@ -77,9 +77,7 @@ def check(
     config: Config = None,
     against: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder with earlier .avsc files, instead of the registry.", exists=True, file_okay=False
-        ),
+        typer.Option(help="Folder with earlier .avsc files, instead of the registry.", exists=True, file_okay=False),
     ] = None,
 ) -> None:
     """Check that the contracts can read everything written by any earlier version.
@@ -107,9 +105,7 @@ def check(
     out.print(f"{len(contracts)} contracts read {count} earlier versions", markup=False)
 
 
-def _in_registry(
-    settings: RegistrySettings, contracts: list[Contract]
-) -> Iterator[tuple[Contract, str, Any]]:
+def _in_registry(settings: RegistrySettings, contracts: list[Contract]) -> Iterator[tuple[Contract, str, Any]]:
     registry = _registry(settings)
     for found in contracts:
         for number, avro in enumerate(registry.versions(found), start=1):

@@ -114,13 +114,11 @@ class KafkaSettings(_Section):
             SettingsError: a secret file cannot be read.
         """
         config: dict[str, Any] = {"bootstrap.servers": self.bootstrap_servers, **self.config}
-        for key, secret in (
-            ("sasl.password", _read_secret(self.sasl_password, self.sasl_password_file)),
-            ("ssl.key.password", _read_secret(self.ssl_key_password, self.ssl_key_password_file)),
-        ):
-            if secret is not None:
-                config[key] = secret
-        return config
+        secrets = {
+            "sasl.password": _read_secret(self.sasl_password, self.sasl_password_file),
+            "ssl.key.password": _read_secret(self.ssl_key_password, self.ssl_key_password_file),
+        }
+        return config | {key: secret for key, secret in secrets.items() if secret is not None}
 
     def topic(self, name: str) -> str:
         """The topic's name on this cluster."""
@@ -209,7 +207,8 @@ class AlignmentSettings(_Section):
         72 * 3600, description="How far from a reading its interpolation may still reach."
     )
     estimate_from_seconds: PositiveInt = Field(
-        4 * 3600, description="Span before a meter's last reading whose mean power stands in for what is missing."
+        4 * 3600,
+        description="Span before a meter's last reading whose mean power stands in for what is missing.",
     )
     backcast_seconds: NonNegativeInt = Field(
         6 * 3600, description="How far before a meter's first reading its energy is estimated."
@@ -230,7 +229,8 @@ class LineLossSettings(_Section):
     """The line-loss flow."""
 
     unknown_meters: Literal["align", "dead-letter"] = Field(
-        "align", description="A meter that the network does not know: align its energy, or refuse its readings."
+        "align",
+        description="A meter that the network does not know: align its energy, or refuse its readings.",
     )
     alarm_completeness: float = Field(0.95, ge=0, le=1)
     high_loss_percent: PositiveFloat = Field(10.0, description="HIGH_LOSS above this share of the energy in.")

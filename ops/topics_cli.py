@@ -15,9 +15,7 @@ from ops.console import Config, err, errors_as_status, out, settings_of
 from ops.settings import KafkaSettings
 from schemas import all_contracts
 
-app = typer.Typer(
-    name="topics", help="The topics of the contracts.", no_args_is_help=True, rich_markup_mode="rich"
-)
+app = typer.Typer(name="topics", help="The topics of the contracts.", no_args_is_help=True, rich_markup_mode="rich")
 
 INPUTS = ("grid.meter.v1", "grid.ftu.v1", "grid.ied.v1", "grid.network.v1")
 DEAD_LETTERS, LATE = ".dlq", ".late"
@@ -60,9 +58,7 @@ def create(
     with errors_as_status():
         admin = AdminClient(kafka.client_config())
         new = [
-            NewTopic(
-                kafka.topic(name), num_partitions=partitions, replication_factor=replication, config=needed
-            )
+            NewTopic(kafka.topic(name), num_partitions=partitions, replication_factor=replication, config=needed)
             for name, needed in topic_names().items()
         ]
         existing = _partitions(admin, kafka)
@@ -110,9 +106,7 @@ def list_topics(
     for name in topic_names():
         topic = kafka.topic(name)
         known = topic in existing
-        table.add_row(
-            topic, str(existing[topic]) if known else "missing", f"{counts[topic]:,}" if known else ""
-        )
+        table.add_row(topic, str(existing[topic]) if known else "missing", f"{counts[topic]:,}" if known else "")
     out.print(table)
     if any(kafka.topic(name) not in existing for name in topic_names()):
         err.print("create the missing ones with: gridflow topics create", markup=False)

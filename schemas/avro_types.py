@@ -77,9 +77,7 @@ def arrow_type(avro: AvroType) -> pa.DataType:
     if kind == "map":
         # A list of pairs, since Polars has no map.
         return pa.list_(
-            pa.struct(
-                [pa.field("key", pa.string(), nullable=False), pa.field("value", arrow_type(avro["values"]))]
-            )
+            pa.struct([pa.field("key", pa.string(), nullable=False), pa.field("value", arrow_type(avro["values"]))])
         )
     if kind == "record":
         return pa.struct(

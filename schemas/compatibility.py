@@ -75,9 +75,7 @@ class _Comparison:
         elif kind == "map":
             reasons = self.compare(reader["values"], writer["values"], f"{path}{{}}")
         elif kind == "fixed" and reader["size"] != writer["size"]:
-            reasons = [
-                f"{_at(path)}fixed of {writer['size']} bytes cannot be read as one of {reader['size']}"
-            ]
+            reasons = [f"{_at(path)}fixed of {writer['size']} bytes cannot be read as one of {reader['size']}"]
         return reasons
 
     def _records(self, reader: Mapping[str, Any], writer: Mapping[str, Any], path: str) -> list[str]:
@@ -96,9 +94,7 @@ class _Comparison:
         theirs = {field["name"]: field for field in writer["fields"]}
         for field in reader["fields"]:
             here = f"{path}.{field['name']}" if path else field["name"]
-            found = next(
-                (theirs[name] for name in (field["name"], *field.get("aliases", ())) if name in theirs), None
-            )
+            found = next((theirs[name] for name in (field["name"], *field.get("aliases", ())) if name in theirs), None)
             if found is not None:
                 reasons += self.compare(field["type"], found["type"], here)
             elif "default" not in field:

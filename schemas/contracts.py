@@ -164,9 +164,7 @@ def parse_contract(text: str, origin: str) -> Contract:
         raise SchemaError(f"{origin}: not a contract: {error} is missing or of the wrong type") from None
     for name in (parsed.key, parsed.time, *parsed.identity, *parsed.tags):
         if name not in columns:
-            raise SchemaError(
-                f"{origin}: attribute gridflow names a field {name!r} that the record does not have"
-            )
+            raise SchemaError(f"{origin}: attribute gridflow names a field {name!r} that the record does not have")
     return parsed
 
 

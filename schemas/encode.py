@@ -69,9 +69,7 @@ class Encoder:
         self._prefix = confluent_prefix(schema_id)
         self._schema = fastavro.parse_schema(contract.wire)
         self._times = [name for name, dtype in contract.polars.items() if dtype.is_temporal()]
-        self._maps = [
-            field["name"] for field in contract.fields if _kind(without_null(field["type"])) == "map"
-        ]
+        self._maps = [field["name"] for field in contract.fields if _kind(without_null(field["type"])) == "map"]
 
     def encode(self, frame: pl.DataFrame) -> list[bytes]:
         """One body per row, in order.
@@ -94,9 +92,7 @@ class Encoder:
             try:
                 fastavro.schemaless_writer(buffer, self._schema, row)
             except (TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise SchemaError(
-                    f"{self._contract.record} row {number}: {error or type(error).__name__}"
-                ) from None
+                raise SchemaError(f"{self._contract.record} row {number}: {error or type(error).__name__}") from None
             bodies.append(buffer.getvalue())
         return bodies
 
@@ -111,9 +107,7 @@ class JsonEncoder:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._times = [name for name, dtype in contract.polars.items() if dtype.is_temporal()]
-        self._maps = [
-            field["name"] for field in contract.fields if _kind(without_null(field["type"])) == "map"
-        ]
+        self._maps = [field["name"] for field in contract.fields if _kind(without_null(field["type"])) == "map"]
 
     def encode(self, frame: pl.DataFrame) -> list[bytes]:
         """One body per row, in order.

@@ -8,9 +8,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
+import certifi
 import httpx
 import structlog
 
@@ -113,12 +115,14 @@ class Registry:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._url = url.rstrip("/")
-        verify: Any = ssl.create_default_context(cafile=ca_file) if ca_file else True
-        self._client = httpx.Client(
+        context = ssl.create_default_context(cafile=ca_file if ca_file else certifi.where())
+        # A connection for each call: calls are few, since answers are kept, and nothing stays open.
+        self._client = partial(
+            httpx.Client,
             auth=(username, password or "") if username else None,
             headers={"Accept": _CONTENT, "Content-Type": _CONTENT},
             timeout=timeout_seconds,
-            verify=verify,
+            verify=context,
             # A proxy of the environment has no business on loopback.
             trust_env=httpx.URL(url).host not in ("127.0.0.1", "::1", "localhost"),
             transport=transport,
@@ -130,10 +134,6 @@ class Registry:
         self._found: dict[int | UUID, AvroSchema] = {}
         self._missing: dict[int | UUID, float] = {}
         self._ids: dict[str, int] = {}
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def by_id(self, schema_id: int) -> AvroSchema:
         """See ``SchemaSource``."""
@@ -215,16 +215,15 @@ class Registry:
             self._missing.pop(reference, None)
         return avro
 
-    def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, missing_ok: bool = False
-    ) -> Any:
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, missing_ok: bool = False) -> Any:
         pause, waited = 0.2, 0.0
         while True:
             problem = ""
             try:
-                response = self._client.request(
-                    method, self._url + path, content=None if body is None else json.dumps(body)
-                )
+                with self._client() as client:
+                    response = client.request(
+                        method, self._url + path, content=None if body is None else json.dumps(body)
+                    )
             except httpx.TransportError as error:
                 problem = str(error) or type(error).__name__
             else:

@@ -109,9 +109,7 @@ class InfluxApi:
         span = {"start": start.isoformat(), "stop": stop.isoformat()}
         self._post("/api/v2/delete", measurement, json={**span, "predicate": predicate})
 
-    def _post(
-        self, path: str, measurement: str, params: dict[str, str] | None = None, **content: Any
-    ) -> None:
+    def _post(self, path: str, measurement: str, params: dict[str, str] | None = None, **content: Any) -> None:
         outage = _Outage(self.address, measurement, self._log_every)
         while True:
             trouble, asked = self._attempt(path, measurement, {**self._target, **(params or {})}, content)

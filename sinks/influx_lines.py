@@ -99,9 +99,7 @@ def tag_values(values: pl.Series) -> pl.Series:
         # Tags are of bounded cardinality: few distinct values, each looked at once.
         odd = [value for value in values.unique().drop_nulls() if _UNSPEAKABLE.search(value)]
         if odd:
-            values = values.replace(
-                odd, [_UNSPEAKABLE.sub(lambda found: f"%{ord(found[0]):02X}", v) for v in odd]
-            )
+            values = values.replace(odd, [_UNSPEAKABLE.sub(lambda found: f"%{ord(found[0]):02X}", v) for v in odd])
     if (values == "").any():
         values = values.replace("", None)
     return values
@@ -131,11 +129,7 @@ def _field(values: pl.Series) -> tuple[str, pl.Series, str]:
 def _json(values: pl.Series) -> pl.Series:
     name, kind = values.name, values.dtype
     column = pl.col(name)
-    if (
-        isinstance(kind, pl.List)
-        and isinstance(kind.inner, pl.Struct)
-        and _names(kind.inner) == ["key", "value"]
-    ):
+    if isinstance(kind, pl.List) and isinstance(kind.inner, pl.Struct) and _names(kind.inner) == ["key", "value"]:
         entry = pl.concat_str(
             _json_of(pl.element().struct.field("key")),
             pl.lit(":"),

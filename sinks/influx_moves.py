@@ -65,12 +65,8 @@ class SeriesMoves:
             pl.concat([self._seen, spans]).group_by(tags).agg(pl.col(_FIRST).min(), pl.col(_LAST).max()),
         )
         if self._seen.height == self._seen.select(pl.struct(self._keys).n_unique()).item():
-            return rows.head(0).select(
-                *self._keys, _TIME
-            )  # each element under one set of tags, the usual case
-        differs = pl.any_horizontal(
-            pl.col(name).ne_missing(pl.col(f"{name}_seen")) for name in self._describing
-        )
+            return rows.head(0).select(*self._keys, _TIME)  # each element under one set of tags, the usual case
+        differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_seen")) for name in self._describing)
         return (
             rows.join(seen, on=self._keys, suffix="_seen", nulls_equal=True)
             .filter(differs & pl.col(_TIME).is_between(_FIRST, _LAST))

@@ -106,9 +106,7 @@ class _InfluxPartition(StatefulSinkPartition[pl.DataFrame, State | None]):
             return
         if highest_revision(rows, sorted(point)).height < rows.height:
             hidden = ", ".join(name for name in self._contract.identity if name not in point)
-            raise SinkError(
-                f"InfluxDB {self._contract.dataset}: rows that differ only in {hidden} would be one point"
-            )
+            raise SinkError(f"InfluxDB {self._contract.dataset}: rows that differ only in {hidden} would be one point")
 
     def _delete_replaced(self, rows: pl.DataFrame) -> None:
         for row in self._moves.replaced(rows).iter_rows(named=True):

@@ -81,9 +81,7 @@ class LetterSink(FixedPartitionedSink[pl.DataFrame, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _LetterPartition:  # noqa: ARG002
         """A producer; there is nothing to resume."""
-        return _LetterPartition(
-            Outbox(self._config, should_stop=self._should_stop), self._prefix, self._suffix
-        )
+        return _LetterPartition(Outbox(self._config, should_stop=self._should_stop), self._prefix, self._suffix)
 
 
 class _LetterPartition(StatefulSinkPartition[pl.DataFrame, None]):
@@ -98,9 +96,7 @@ class _LetterPartition(StatefulSinkPartition[pl.DataFrame, None]):
         for value in values:
             for letters in value.partition_by("topic", maintain_order=True):
                 topic = f"{self._prefix}{letters.item(0, 'topic')}{self._suffix}"
-                messages = zip(
-                    letters.get_column("key").to_list(), letters.get_column("value").to_list(), strict=True
-                )
+                messages = zip(letters.get_column("key").to_list(), letters.get_column("value").to_list(), strict=True)
                 self._outbox.send(topic, messages, letter_headers(letters))
                 self._unflushed += letters.height
 

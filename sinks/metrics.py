@@ -27,9 +27,7 @@ from sinks.errors import SinkError
 OUTCOMES = ("in", "used", "duplicate", "late", "dead_letter")
 
 READINGS = Counter("gridflow_readings", "Readings, by what became of them.", ["flow", "topic", "outcome"])
-WATERMARK = Gauge(
-    "gridflow_watermark_timestamp_seconds", "Event time that a flow has reached.", ["flow", "topic"]
-)
+WATERMARK = Gauge("gridflow_watermark_timestamp_seconds", "Event time that a flow has reached.", ["flow", "topic"])
 WATERMARK_LAG = Gauge("gridflow_watermark_lag_seconds", "Wall clock minus watermark.", ["flow", "topic"])
 ROWS_WRITTEN = Counter("gridflow_rows_written", "Rows made durable by a sink.", ["sink", "record"])
 SINK_RETRIES = Counter("gridflow_sink_retries", "Writes that had to be tried again.", ["sink"])
@@ -64,9 +62,7 @@ class _Watermarks:
             shards = self._of_shard.setdefault((flow, topic), {})
             if not shards:
                 # Asked for at each scrape: a flow that stands still must be seen to fall behind.
-                WATERMARK_LAG.labels(flow, topic).set_function(
-                    lambda: self._clock() - self.least(flow, topic)
-                )
+                WATERMARK_LAG.labels(flow, topic).set_function(lambda: self._clock() - self.least(flow, topic))
             shards[shard] = watermark
             WATERMARK.labels(flow, topic).set(min(shards.values()) / 1e6)
 

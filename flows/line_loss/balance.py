@@ -72,7 +72,7 @@ class _Ring:
 
     @property
     def end(self) -> int:
-        return self.first + self.sums.shape[1]
+        return self.first + int(self.sums.shape[1])
 
     def reach(self, elements: int, low: int, high: int) -> None:
         """Make room for the elements and the windows low .. high (exclusive)."""
@@ -163,9 +163,11 @@ class BalanceState:
         window = frame.get_column("window").to_numpy()
         ring = self._ring
         ring.reach(len(self._codes), int(window.min()), int(window.max()) + 1)
-        element = frame.get_column("element_id").replace_strict(
-            names, [self._codes[n] for n in names], return_dtype=pl.Int64
-        ).to_numpy()
+        element = (
+            frame.get_column("element_id")
+            .replace_strict(names, [self._codes[n] for n in names], return_dtype=pl.Int64)
+            .to_numpy()
+        )
         values = frame.select(COLUMNS).to_numpy()
         np.add.at(ring.sums, (element, window - ring.first), values)
         ring.dirty[window - ring.first] = True
@@ -229,20 +231,26 @@ class BalanceState:
             expected_customers=np.array(
                 [sum(hierarchy.customers[a] for a in hierarchy.areas[e]) for e in elements], np.int64
             ),
-            head_of=np.array(head_of, np.int64), head_leaf=np.array(head_leaf, np.int64),
-            area_of=np.array(area_of, np.int64), area_leaf=np.array(area_leaf, np.int64),
+            head_of=np.array(head_of, np.int64),
+            head_leaf=np.array(head_leaf, np.int64),
+            area_of=np.array(area_of, np.int64),
+            area_leaf=np.array(area_leaf, np.int64),
         )
 
     def _claims(self) -> tuple[Ints, Ints]:
         """(ancestor, leaf) codes over everything that was ever claimed: for sums of facts."""
         if self._up is None:
             pairs = [
-                (self._codes.setdefault(above, len(self._codes)), self._codes.setdefault(leaf, len(self._codes)))
+                (
+                    self._codes.setdefault(above, len(self._codes)),
+                    self._codes.setdefault(leaf, len(self._codes)),
+                )
                 for leaf, reached in self._ancestors.items()
                 for above in reached
             ]
             self._up = (
-                np.array([a for a, _ in pairs], np.int64), np.array([leaf for _, leaf in pairs], np.int64)
+                np.array([a for a, _ in pairs], np.int64),
+                np.array([leaf for _, leaf in pairs], np.int64),
             )
             self._ring.reach(len(self._codes), self._ring.first, self._ring.end)
         return self._up
@@ -265,8 +273,7 @@ class BalanceState:
         # Contributions of a leaf mix its head's and its customers' variances; a head below another head counts
         # with its customers' there. The head's own share is small and errs on the wide side.
         areas = {
-            c: gather(c, plan.area_of, plan.area_leaf)
-            for c in ("customers_in", "customers_out", "customers_measured")
+            c: gather(c, plan.area_of, plan.area_leaf) for c in ("customers_in", "customers_out", "customers_measured")
         }
         both = self._leaves(plan)
         spread = {c: gather(c, *both) for c in ("variance_systematic", "variance_random", "measured_us")}
@@ -277,7 +284,10 @@ class BalanceState:
         begins = (windows + ring.first) * rules.window
         ends = begins + rules.window
         versions = np.array(
-            [[bisect.bisect_left(times, int(end)) for end in ends] for times in (self._facts.get(e, []) for e in plan.elements)],
+            [
+                [bisect.bisect_left(times, int(end)) for end in ends]
+                for times in (self._facts.get(e, []) for e in plan.elements)
+            ],
             np.int64,
         ).reshape(n, k)
         energy_in = heads["head_in"] + areas["customers_in"]
@@ -324,8 +334,7 @@ class BalanceState:
     def _leaves(self, plan: _Plan) -> tuple[Ints, Ints]:
         """(element, leaf) pairs of heads and areas together, each once."""
         pairs = np.unique(
-            np.concatenate([plan.head_of, plan.area_of]) * (1 << 32)
-            + np.concatenate([plan.head_leaf, plan.area_leaf])
+            np.concatenate([plan.head_of, plan.area_of]) * (1 << 32) + np.concatenate([plan.head_leaf, plan.area_leaf])
         )
         return pairs >> 32, pairs & 0xFFFFFFFF
 
@@ -337,8 +346,10 @@ class BalanceState:
         )
         negative = pl.col("loss_kwh") + pl.col("uncertainty_kwh") < 0
         alarm = (
-            pl.when(enough & negative).then(pl.lit("NEGATIVE_LOSS"))
-            .when(enough & high & (pl.col("energy_in_kwh") > 0)).then(pl.lit("HIGH_LOSS"))
+            pl.when(enough & negative)
+            .then(pl.lit("NEGATIVE_LOSS"))
+            .when(enough & high & (pl.col("energy_in_kwh") > 0))
+            .then(pl.lit("HIGH_LOSS"))
             .otherwise(pl.lit("NONE"))
         )
         suspect = pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64})
@@ -355,7 +366,14 @@ class BalanceState:
     def dump(self) -> bytes:
         """The state as compressed bytes."""
         raw = pickle.dumps(
-            (self.network.state(), self._codes, self._ring, self._ticked, self._watermarks, self._closed_until),
+            (
+                self.network.state(),
+                self._codes,
+                self._ring,
+                self._ticked,
+                self._watermarks,
+                self._closed_until,
+            ),
             protocol=5,
         )
         return pickle.dumps((len(raw), pa.Codec("zstd", 1).compress(raw, asbytes=True)))
@@ -366,7 +384,7 @@ class BalanceState:
         size, packed = pickle.loads(data)  # noqa: S301 - our own recovery store
         raw = pa.Codec("zstd", 1).decompress(packed, size, asbytes=True)
         state = cls(rules)
-        network, state._codes, state._ring, state._ticked, state._watermarks, state._closed_until = pickle.loads(raw)  # noqa: S301
+        network, state._codes, state._ring, state._ticked, state._watermarks, state._closed_until = pickle.loads(raw)
         state.network.restore(network)
         state._forget_plans()
         return state

@@ -9,7 +9,7 @@ are of integers, so a sum of differences is exact and does not depend on their o
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,18 @@ from flows.streaming.registers import MICRO_WH_PER_KWH, Ints, Readings, Register
 
 # Columns of a contribution, all int64 and all sums. Energies in µWh, variances in 1e-9 kWh², times in µs.
 COLUMNS = (
-    "head_in", "head_out", "customers_out", "customers_in", "variance_systematic", "variance_random",
-    "heads_known", "heads_measured", "customers_measured", "measured_us", "started", "facts",
+    "head_in",
+    "head_out",
+    "customers_out",
+    "customers_in",
+    "variance_systematic",
+    "variance_random",
+    "heads_known",
+    "heads_measured",
+    "customers_measured",
+    "measured_us",
+    "started",
+    "facts",
 )
 KEYS = ("element_id", "window")
 _INDEX = {name: position for position, name in enumerate(COLUMNS)}
@@ -132,14 +142,15 @@ class _Totals:
         self.values.append({name: sign * value for name, value in values.items()})
 
     def frame(self, names: list[str]) -> pl.DataFrame:
-        schema: dict[str, Any] = {"element": pl.Int64, "window": pl.Int64, **dict.fromkeys(COLUMNS, pl.Int64)}
         parts = [
             pl.DataFrame({"element": e, "window": w, **{c: v.get(c, np.zeros(len(e), np.int64)) for c in COLUMNS}})
             for e, w, v in zip(self.element, self.window, self.values, strict=True)
             if len(e)
         ]
         if not parts:
-            return pl.DataFrame(schema={"element_id": pl.String, "window": pl.Int64, **dict.fromkeys(COLUMNS, pl.Int64)})
+            return pl.DataFrame(
+                schema={"element_id": pl.String, "window": pl.Int64, **dict.fromkeys(COLUMNS, pl.Int64)}
+            )
         total = pl.concat(parts).group_by("element", "window").agg(pl.col(COLUMNS).sum())
         total = total.filter(pl.any_horizontal(pl.col(COLUMNS) != 0))
         element_id = pl.Series(names, dtype=pl.String).gather(total.get_column("element"))
@@ -198,8 +209,12 @@ class MeterShard:
         return self._outcome(totals, energies, counts, [], [])
 
     def _outcome(
-        self, totals: _Totals, energies: list[pl.DataFrame], counts: dict[str, int],
-        dead: list[pl.DataFrame], late: list[pl.DataFrame],
+        self,
+        totals: _Totals,
+        energies: list[pl.DataFrame],
+        counts: dict[str, int],
+        dead: list[pl.DataFrame],
+        late: list[pl.DataFrame],
     ) -> Outcome:
         ticked = MINIMUM if self.ticked is None else self.ticked * self.rules.window
         return Outcome(
@@ -216,8 +231,13 @@ class MeterShard:
     # --------------------------------------------------------------- insertion
 
     def _insert(
-        self, batches: list[Batch], counts: dict[str, int], dead: list[pl.DataFrame], late: list[pl.DataFrame],
-        totals: _Totals, energies: list[pl.DataFrame],
+        self,
+        batches: list[Batch],
+        counts: dict[str, int],
+        dead: list[pl.DataFrame],
+        late: list[pl.DataFrame],
+        totals: _Totals,
+        energies: list[pl.DataFrame],
     ) -> None:
         frames = []
         for batch in batches:
@@ -368,12 +388,11 @@ class MeterShard:
         begin = pairs.window * width
         if has.all():
             return self._with_facts(
-                align(self.store, self.rules.alignment, self._limit, pairs.row, begin, begin + width), pairs.row
+                align(self.store, self.rules.alignment, self._limit, pairs.row, begin, begin + width),
+                pairs.row,
             )
         some = np.flatnonzero(has)
-        part = align(
-            self.store, self.rules.alignment, self._limit, pairs.row[some], begin[some], begin[some] + width
-        )
+        part = align(self.store, self.rules.alignment, self._limit, pairs.row[some], begin[some], begin[some] + width)
         part = self._with_facts(part, pairs.row[some])
 
         def spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -387,7 +406,7 @@ class MeterShard:
         if not self.facts.any():
             return aligned
         facts = aligned.facts + np.where(aligned.known, self.facts[rows], 0)
-        return Aligned(*(facts if name == "facts" else getattr(aligned, name) for name in Aligned.__slots__))
+        return replace(aligned, facts=facts)
 
     # ------------------------------------------------------------------- ticks
 
@@ -469,26 +488,40 @@ class MeterShard:
             whole = (high - low) == width
             cut = np.flatnonzero((high > low) & ~whole)
             full = np.flatnonzero(whole)
-            self._add_role(roles, segment[full], pairs.window[which[full]], _take(aligned, which[full]), width, sign, totals)
+            self._add_role(
+                roles,
+                segment[full],
+                pairs.window[which[full]],
+                _take(aligned, which[full]),
+                width,
+                sign,
+                totals,
+            )
             if len(cut):
                 # A meter that came or went within the window: its part of the window counts.
                 rows = pairs.row[which[cut]]
                 has = self.store.count[rows] > 0
                 cut, rows = cut[has], rows[has]
                 part = align(self.store, self.rules.alignment, self._limit, rows, low[cut], high[cut])
-                self._add_role(
-                    roles, segment[cut], pairs.window[which[cut]], part, high[cut] - low[cut], sign, totals
-                )
+                self._add_role(roles, segment[cut], pairs.window[which[cut]], part, high[cut] - low[cut], sign, totals)
         which, claim = self._claims.expand(pairs.row)
         applies = self._claims.begin[claim] < begin[which] + width
         which, claim = which[applies], claim[applies]
         totals.add(
-            self._claims.element[claim], pairs.window[which], sign,
+            self._claims.element[claim],
+            pairs.window[which],
+            sign,
             {"facts": aligned.facts[which], "started": aligned.started[which].astype(np.int64)},
         )
 
     def _add_role(
-        self, roles: _Roles, segment: Ints, window: Ints, aligned: Aligned, span: Ints | int, sign: int,
+        self,
+        roles: _Roles,
+        segment: Ints,
+        window: Ints,
+        aligned: Aligned,
+        span: Ints | int,
+        sign: int,
         totals: _Totals,
     ) -> None:
         head = roles.head[segment]
@@ -501,7 +534,9 @@ class MeterShard:
         measured = (aligned.measured >= span).astype(np.int64)
         zero = np.zeros(len(taken), np.int64)
         totals.add(
-            roles.element[segment], window, sign,
+            roles.element[segment],
+            window,
+            sign,
             {
                 "head_in": np.where(head, taken, 0),
                 "head_out": np.where(head, given, 0),
@@ -545,9 +580,7 @@ class MeterShard:
         self._limit = limit
         self._placed = len(meters)
 
-    def _restate_moved(
-        self, changed: dict[str, int], totals: _Totals, energies: list[pl.DataFrame]
-    ) -> None:
+    def _restate_moved(self, changed: dict[str, int], totals: _Totals, energies: list[pl.DataFrame]) -> None:
         """New versions of the network: take back what they make wrong, and state it anew."""
         if not changed:
             return
@@ -600,8 +633,13 @@ class MeterShard:
         """The state as bytes."""
         return pickle.dumps(
             (
-                self.store.dump(), self.network.state(), self.watermark, self.ticked, self.facts,
-                self._odd_until, self._unusable,
+                self.store.dump(),
+                self.network.state(),
+                self.watermark,
+                self.ticked,
+                self.facts,
+                self._odd_until,
+                self._unusable,
             ),
             protocol=5,
         )
@@ -611,7 +649,13 @@ class MeterShard:
         """A shard from its bytes."""
         shard = cls(key, rules)
         (
-            store, network, shard.watermark, shard.ticked, shard.facts, shard._odd_until, shard._unusable,
+            store,
+            network,
+            shard.watermark,
+            shard.ticked,
+            shard.facts,
+            shard._odd_until,
+            shard._unusable,
         ) = pickle.loads(data)  # noqa: S301 - our own recovery store
         shard.watermark.delay = rules.delay
         shard.store = RegisterStore.load(store)
@@ -636,5 +680,7 @@ def _letters(batch: Batch, frame: pl.DataFrame, stage: str, error_class: str, me
         message.alias("error_message"),
         pl.lit(None, pl.Int64).alias("schema_id"),
         pl.col("_key") if raw else pl.col("meter_id").cast(pl.Binary).alias("key"),
-        pl.col("_value") if raw else pl.struct(pl.exclude("_offset")).struct.json_encode().cast(pl.Binary).alias("value"),
+        pl.col("_value")
+        if raw
+        else pl.struct(pl.exclude("_offset")).struct.json_encode().cast(pl.Binary).alias("value"),
     ).rename({"_key": "key", "_value": "value"} if raw else {})

@@ -62,9 +62,7 @@ class FlowRules:
     flush_at_end: bool = False
 
 
-def line_loss_flow(
-    meters: Source[Batch], network: Source[Batch] | None, sinks: Sinks, rules: FlowRules
-) -> Dataflow:
+def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: Sinks, rules: FlowRules) -> Dataflow:
     """The dataflow.
 
     Args:
@@ -89,19 +87,14 @@ def line_loss_flow(
         to_balance = op.map("network_to_balance", versions, lambda batch: (_BALANCE, batch))
         letters.append(op.flat_map("network_refused", versions, _letters("dead")))
 
-    outcomes = op.stateful_batch(
-        "align", to_shards, lambda state: _ShardLogic(rules, network is None, state)
-    )
+    outcomes = op.stateful_batch("align", to_shards, lambda state: _ShardLogic(rules, network is None, state))
     letters.append(op.flat_map("refused_in_shard", outcomes, _letters("dead")))
     late.append(op.flat_map("too_late_in_shard", outcomes, _letters("late")))
     counts.append(op.map("count_outcomes", outcomes, _count_outcome))
     energies = op.flat_map("energies", outcomes, _energies)
     sums = op.map("sums", outcomes, lambda item: (_BALANCE, replace(item[1], shard=item[0], energies=_NOTHING)))
-    losses = op.stateful_batch(
-        _BALANCE,
-        op.merge("sums_and_network", sums, to_balance) if to_balance is not None else sums,
-        lambda state: _BalanceLogic(rules, state),
-    )
+    parts: KeyedStream[Any] = sums if to_balance is None else op.merge("sums_and_network", sums, to_balance)
+    losses = op.stateful_batch(_BALANCE, parts, lambda state: _BalanceLogic(rules, state))
 
     _output("line_loss", losses, sinks.line_loss)
     _output("meter_energy", energies, sinks.meter_energy)
@@ -191,14 +184,12 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
         return self._shard.key, self._ready, set(self._read), list(self._waiting), self._shard.dump()
 
 
-class _BalanceLogic(StatefulBatchLogic[Outcome | Batch, pl.DataFrame, Any]):
+class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
     """All balances."""
 
     def __init__(self, rules: FlowRules, state: Any) -> None:
         self._flush = rules.flush_at_end
-        self._state = (
-            BalanceState(rules.balance) if state is None else BalanceState.load(rules.balance, state)
-        )
+        self._state = BalanceState(rules.balance) if state is None else BalanceState.load(rules.balance, state)
 
     def on_batch(self, values: list[Outcome | Batch]) -> tuple[Iterable[pl.DataFrame], bool]:
         outcomes = [value for value in values if isinstance(value, Outcome)]

@@ -117,14 +117,12 @@ class _Sums:
     versions: Ints
 
 
-def micro_wh_per_us(power_kw: Floats | float) -> Floats | float:
+def micro_wh_per_us(power_kw: Floats) -> Floats:
     """Power in kW as µWh per µs."""
     return power_kw * MICRO_WH_PER_KWH / (3600 * SECOND)
 
 
-def align(
-    store: RegisterStore, rules: AlignmentRules, limit_kw: Floats, rows: Ints, begin: Ints, end: Ints
-) -> Aligned:
+def align(store: RegisterStore, rules: AlignmentRules, limit_kw: Floats, rows: Ints, begin: Ints, end: Ints) -> Aligned:
     """Energies of meters ``rows`` over the intervals [begin, end), all arrays of one length n.
 
     Args:
@@ -170,8 +168,14 @@ def align(
 
 
 def _over_stretches(
-    store: RegisterStore, rules: AlignmentRules, limit_kw: Floats,
-    rows: Ints, first: Ints, last: Ints, begin: Ints, end: Ints,
+    store: RegisterStore,
+    rules: AlignmentRules,
+    limit_kw: Floats,
+    rows: Ints,
+    first: Ints,
+    last: Ints,
+    begin: Ints,
+    end: Ints,
 ) -> _Sums:
     """Sums over the stretches between the readings ``first`` .. ``last`` of each row, cut to [begin, end)."""
     sizes = np.maximum(last - first, 0)
@@ -211,10 +215,16 @@ def _over_stretches(
 
     def total(values: Ints) -> Ints:
         running = np.concatenate(([0], np.cumsum(values)))
-        return running[ends] - running[ends - sizes]
+        result: Ints = running[ends] - running[ends - sizes]
+        return result
 
     return _Sums(
-        total(imported), total(exported), total(covered), total(measured), total(gap_energy), versions + total(more)
+        total(imported),
+        total(exported),
+        total(covered),
+        total(measured),
+        total(gap_energy),
+        versions + total(more),
     )
 
 
@@ -223,9 +233,7 @@ def _share(rise: Ints, part: Ints, length: Ints) -> Ints:
     return np.where(part >= length, rise, np.rint(rise * (part / length)).astype(np.int64))
 
 
-def _rise(
-    old: Ints, new: Ints, allowed: Floats, rollovers: tuple[int, ...]
-) -> tuple[Ints, npt.NDArray[np.bool_]]:
+def _rise(old: Ints, new: Ints, allowed: Floats, rollovers: tuple[int, ...]) -> tuple[Ints, npt.NDArray[np.bool_]]:
     """How far registers rose, and whether that is plausible; a roll-over is seen through."""
     rise = new - old
     falling = np.flatnonzero(rise < 0)

@@ -106,9 +106,11 @@ class PartitionGate:
         if not (times > before + self._leap).any():
             return []
         # Rare: a leap. Walk on from leap to leap; each is believed by witnesses or taken out.
-        has_received = frame.get_column("received_time").is_not_null().to_numpy() if (
-            "received_time" in frame.columns
-        ) else np.zeros(len(times), bool)
+        has_received = (
+            frame.get_column("received_time").is_not_null().to_numpy()
+            if ("received_time" in frame.columns)
+            else np.zeros(len(times), bool)
+        )
         devices = frame.get_column(self._device)
         believed = times.copy()
         refused: list[Refusal] = []
@@ -120,9 +122,7 @@ class PartitionGate:
             for row in leaps.tolist():
                 agreeing = believed >= times[row] - self._leap
                 witnesses = set(devices.filter(pl.Series(agreeing)).unique().to_list())
-                witnesses.update(
-                    device for device, time in self._remembered if time >= times[row] - self._leap
-                )
+                witnesses.update(device for device, time in self._remembered if time >= times[row] - self._leap)
                 if len(witnesses) >= min(_WITNESSES, len(self._devices)):
                     continue
                 believable = False

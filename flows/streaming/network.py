@@ -199,18 +199,12 @@ class NetworkTable:
 
     def greatest_rating(self, device: str) -> float | None:
         """The greatest rating, kVA, of a transformer that a device was ever said to measure or to hang at."""
-        ratings = [
-            rated
-            for claim in self.claims(device)
-            if (rated := self._rating_above(claim.element)) is not None
-        ]
+        ratings = [rated for claim in self.claims(device) if (rated := self._rating_above(claim.element)) is not None]
         return max(ratings, default=None)
 
     def _rating_above(self, element: str) -> float | None:
         # Only the element itself: a feeder or substation above carries more than one transformer's rating.
-        ratings = [
-            v.rated_kva for v in self._versions.get(element, ()) if v.kind == TRANSFORMER and v.rated_kva
-        ]
+        ratings = [v.rated_kva for v in self._versions.get(element, ()) if v.kind == TRANSFORMER and v.rated_kva]
         return max(ratings, default=None)
 
     def hierarchy(self, time: int) -> Hierarchy:

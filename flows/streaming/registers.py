@@ -48,8 +48,12 @@ class Readings:
     def take(self, index: npt.NDArray[Any]) -> Readings:
         """The readings at an index or mask."""
         return Readings(
-            self.row[index], self.time[index], self.imported[index], self.exported[index],
-            self.received[index], self.usable[index],
+            self.row[index],
+            self.time[index],
+            self.imported[index],
+            self.exported[index],
+            self.received[index],
+            self.usable[index],
         )
 
     def __len__(self) -> int:
@@ -59,7 +63,8 @@ class Readings:
 def to_micro_wh(column: pl.Series) -> Ints:
     """Registers in kWh as integers of µWh, ``NO_EXPORT`` where null."""
     values = column.fill_null(NO_EXPORT / MICRO_WH_PER_KWH) if column.null_count() else column
-    return np.rint(values.to_numpy() * MICRO_WH_PER_KWH).astype(np.int64)
+    micro: Ints = np.rint(values.to_numpy() * MICRO_WH_PER_KWH).astype(np.int64)
+    return micro
 
 
 class RegisterStore:
@@ -82,9 +87,11 @@ class RegisterStore:
 
     def rows_of(self, meters: pl.Series) -> Ints:
         """Row numbers of meters; those not seen before get new rows."""
-        found = pl.DataFrame({"meter_id": meters}).join(
-            self._codes, on="meter_id", how="left", maintain_order="left"
-        ).get_column("row")
+        found = (
+            pl.DataFrame({"meter_id": meters})
+            .join(self._codes, on="meter_id", how="left", maintain_order="left")
+            .get_column("row")
+        )
         if found.null_count():
             fresh = meters.filter(found.is_null()).unique(maintain_order=True)
             self._add(fresh)
@@ -94,17 +101,19 @@ class RegisterStore:
     def _add(self, fresh: pl.Series) -> None:
         start, more = len(self.meters), len(fresh)
         self.meters.extend(fresh.to_list())
-        self._codes = pl.concat(
-            [self._codes, pl.DataFrame({"meter_id": fresh, "row": np.arange(start, start + more)})]
-        )
+        self._codes = pl.concat([self._codes, pl.DataFrame({"meter_id": fresh, "row": np.arange(start, start + more)})])
         self.count = np.concatenate([self.count, np.zeros(more, np.int64)])
         if start + more > len(self.time):
             self._resize(max(start + more, 2 * len(self.time)), self.time.shape[1])
 
     def _resize(self, rows: int, capacity: int) -> None:
         for name, fill in (
-            ("time", MAXIMUM), ("imported", 0), ("exported", NO_EXPORT), ("received", MINIMUM),
-            ("versions", 1), ("usable", False),
+            ("time", MAXIMUM),
+            ("imported", 0),
+            ("exported", NO_EXPORT),
+            ("received", MINIMUM),
+            ("versions", 1),
+            ("usable", False),
         ):
             old = getattr(self, name)
             new = np.full((rows, capacity), fill, old.dtype)
@@ -217,7 +226,12 @@ class RegisterStore:
             row, time, position = int(others.row[i]), int(others.time[i]), int(at[i])
             stored = self._version(row, position)
             seen = self._variants.setdefault((row, time), {stored})
-            one = (bool(others.usable[i]), int(others.received[i]), int(others.imported[i]), int(others.exported[i]))
+            one = (
+                bool(others.usable[i]),
+                int(others.received[i]),
+                int(others.imported[i]),
+                int(others.exported[i]),
+            )
             values = {(v[0], v[2], v[3]) for v in seen}
             if (one[0], one[2], one[3]) in values:
                 duplicates += 1
@@ -236,8 +250,10 @@ class RegisterStore:
 
     def _version(self, row: int, position: int) -> tuple[bool, int, int, int]:
         return (
-            bool(self.usable[row, position]), int(self.received[row, position]),
-            int(self.imported[row, position]), int(self.exported[row, position]),
+            bool(self.usable[row, position]),
+            int(self.received[row, position]),
+            int(self.imported[row, position]),
+            int(self.exported[row, position]),
         )
 
     # ------------------------------------------------------------------ search
@@ -292,8 +308,12 @@ class RegisterStore:
         beyond = columns >= self.count[:, None]
         columns = np.minimum(columns, width - 1)
         for name, fill in (
-            ("time", MAXIMUM), ("imported", 0), ("exported", NO_EXPORT), ("received", MINIMUM),
-            ("versions", 1), ("usable", False),
+            ("time", MAXIMUM),
+            ("imported", 0),
+            ("exported", NO_EXPORT),
+            ("received", MINIMUM),
+            ("versions", 1),
+            ("usable", False),
         ):
             matrix = getattr(self, name)
             moved = np.take_along_axis(matrix[:n], columns, axis=1)

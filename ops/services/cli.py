@@ -25,18 +25,12 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True)
 DEFAULT_FOLDER = Path(".gridflow/services")
 _COLOURS: dict[State, str] = {"running": "green", "starting": "yellow", "stopped": "dim", "failed": "red"}
 
-Folder = Annotated[
-    Path, typer.Option("--folder", "-f", help="Where data, logs and notes are kept.", file_okay=False)
-]
-Only = Annotated[
-    list[str] | None, typer.Option("--only", help=f"One of {', '.join(NAMES)}; may be repeated.")
-]
+Folder = Annotated[Path, typer.Option("--folder", "-f", help="Where data, logs and notes are kept.", file_okay=False)]
+Only = Annotated[list[str] | None, typer.Option("--only", help=f"One of {', '.join(NAMES)}; may be repeated.")]
 
 ModeOption = Annotated[
     Literal["auto", "compose", "plain"],
-    typer.Option(
-        "--mode", help="In containers, as plain processes, or in containers if a Docker engine answers."
-    ),
+    typer.Option("--mode", help="In containers, as plain processes, or in containers if a Docker engine answers."),
 ]
 
 
@@ -48,9 +42,7 @@ def _chosen(only: list[str] | None) -> list[str]:
     chosen = only or list(NAMES)
     for name in chosen:
         if name not in NAMES:
-            raise typer.BadParameter(
-                f"there is no service {name!r}; there are {', '.join(NAMES)}", param_hint="--only"
-            )
+            raise typer.BadParameter(f"there is no service {name!r}; there are {', '.join(NAMES)}", param_hint="--only")
     return chosen
 
 

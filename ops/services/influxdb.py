@@ -35,10 +35,7 @@ class InfluxDB(Service):
     def obtain(self, say: Say) -> Path:
         """The server program; building it takes some minutes, once."""
         pins = [_PINS / "go.mod", _PINS / "go.sum", _PINS / "tools.go"]
-        return (
-            obtained(f"influxd-{self.version}", pins, lambda folder: self._build(folder, say), say)
-            / "influxd"
-        )
+        return obtained(f"influxd-{self.version}", pins, lambda folder: self._build(folder, say), say) / "influxd"
 
     def _build(self, folder: Path, say: Say) -> None:
         need(self.title, "go", "cargo", "cc", "pkg-config")

@@ -95,9 +95,7 @@ class Kafka(Service):
                 check=False,
             )
             if done.returncode != 0:
-                raise ServiceError(
-                    f"{self.title}: formatting {data} failed:\n{(done.stdout + done.stderr)[-2000:]}"
-                )
+                raise ServiceError(f"{self.title}: formatting {data} failed:\n{(done.stdout + done.stderr)[-2000:]}")
         return [*java, "-Xms256m", "-Xmx512m", "kafka.Kafka", str(properties)]
 
     def url(self, port: int) -> str:

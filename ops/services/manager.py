@@ -187,9 +187,7 @@ class Services:
             else:
                 state = "failed" if entry.wanted else "stopped"
             log = runner.log(kind)
-            found.append(
-                Status(kind.name, kind.version, state, kind.url(port), entry.pid if lives else None, log)
-            )
+            found.append(Status(kind.name, kind.version, state, kind.url(port), entry.pid if lives else None, log))
         return found
 
     def environment(self) -> dict[str, str]:
@@ -309,9 +307,7 @@ class Services:
     def _url(self, name: str) -> str:
         entry = self._need_record().entries.get(name)
         if entry is None:
-            raise ServiceError(
-                f"{KINDS[name].title} was not started in {self.folder}: `gridflow services up`"
-            )
+            raise ServiceError(f"{KINDS[name].title} was not started in {self.folder}: `gridflow services up`")
         return KINDS[name].url(entry.ports["client"])
 
     def _environment(self, record: Record | None) -> dict[str, str]:
@@ -327,9 +323,7 @@ class Services:
 
     def _locked(self) -> AbstractContextManager[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        return locked(
-            self.folder / ".lock", lambda: self._say(f"waiting: another process is at work on {self.folder}")
-        )
+        return locked(self.folder / ".lock", lambda: self._say(f"waiting: another process is at work on {self.folder}"))
 
     def _need_record(self) -> Record:
         record = self._notes.read()

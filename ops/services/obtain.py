@@ -96,9 +96,7 @@ def obtained(name: str, pins: Sequence[Path], build: Callable[[Path], None], say
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with locked(
-            target.with_name(target.name + ".lock"), lambda: say(f"waiting: another process makes {name}")
-        ):
+        with locked(target.with_name(target.name + ".lock"), lambda: say(f"waiting: another process makes {name}")):
             if not target.is_dir():
                 partial = target.with_name(target.name + ".partial")
                 if partial.exists():  # left by a build that was killed: the lock says that it is nobody's

@@ -41,9 +41,7 @@ class Plain:
         folder = self._folder / kind.name
         (folder / "data").mkdir(parents=True, exist_ok=True)
         command = kind.command(kind.obtain(say), folder, entry.ports)
-        environment = {
-            key: value for key, value in os.environ.items() if not key.startswith(_NOT_FOR_SERVICES)
-        }
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_FOR_SERVICES)}
         spawned = spawn(command, mark=str(folder), log=self.log(kind), environment=environment)
         entry.pid, entry.created = spawned.pid, spawned.created
 

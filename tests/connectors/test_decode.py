@@ -61,9 +61,7 @@ def written(avro: Any, record: Any) -> bytes:
     return stream.getvalue()
 
 
-def one_by_one(
-    found: Contract, bodies: list[bytes], writer: Any = None
-) -> tuple[list[dict[str, Any]], list[int]]:
+def one_by_one(found: Contract, bodies: list[bytes], writer: Any = None) -> tuple[list[dict[str, Any]], list[int]]:
     """The reference: fastavro, then each value by itself into its column."""
     rows, dead = [], []
     for number, body in enumerate(bodies):

@@ -24,9 +24,7 @@ COLUMNS = list(METER.polars)
 
 
 def source(folder: Path, of: Contract = METER, **more: Any) -> FileSource:
-    return FileSource(
-        folder, of, decoder=lambda: Decoder(of), gate=lambda _topic, _part: OpenGate(of.time), **more
-    )
+    return FileSource(folder, of, decoder=lambda: Decoder(of), gate=lambda _topic, _part: OpenGate(of.time), **more)
 
 
 def run(files: FileSource, state: Any = None, batches: int | None = None) -> tuple[list[Batch], Any]:
@@ -187,7 +185,15 @@ def test_rows_that_do_not_fit_are_dead_letters(tmp_path: Path) -> None:
 
 def test_ndjson_with_bad_lines(tmp_path: Path) -> None:
     good = '{"meter_id": "m%d", "time": "2026-01-01T00:%02d:00Z", "import_kwh": %d, "quality": 0}'
-    lines = [good % (0, 0, 1), "", "{broken", good % (1, 15, 2), '{"meter_id": "m2"}', "  ", good % (3, 30, -4)]
+    lines = [
+        good % (0, 0, 1),
+        "",
+        "{broken",
+        good % (1, 15, 2),
+        '{"meter_id": "m2"}',
+        "  ",
+        good % (3, 30, -4),
+    ]
     (tmp_path / "grid.meter.v1.ndjson").write_bytes("\r\n".join(lines).encode())
     batches, _ = run(source(tmp_path, keep_raw=True))
     frame = rows_of(batches, ["meter_id", "_offset", "_value"])
@@ -241,9 +247,7 @@ def test_the_network_is_read_the_same_way(tmp_path: Path) -> None:
         ({"quality": pa.array([True] * 3)}, ["quality", "'True'"]),
     ],
 )
-def test_a_column_of_another_kind_is_the_users_error(
-    tmp_path: Path, changed: dict[str, Any], named: list[str]
-) -> None:
+def test_a_column_of_another_kind_is_the_users_error(tmp_path: Path, changed: dict[str, Any], named: list[str]) -> None:
     columns = {name: value for name, value in {**plain_columns(), **changed}.items() if value is not None}
     path = tmp_path / "grid.meter.v1.parquet"
     write_table(path, columns)

@@ -16,7 +16,7 @@ import httpx
 import polars as pl
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-from influxdb_client import InfluxDBClient
+from influxdb_client.client.influxdb_client import InfluxDBClient
 
 from connectors.decode import Decoder
 from ops.services import Services
@@ -70,7 +70,7 @@ class Stage:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.metrics_port = free.getsockname()[1]
-        config = {"bootstrap.servers": services.kafka_bootstrap}
+        config: dict[str, str | int | float | bool] = {"bootstrap.servers": services.kafka_bootstrap}
         admin = AdminClient(config)  # kept: its futures die with it
         made = admin.create_topics([NewTopic(self.topic(t), PARTITIONS, 1) for t in TOPICS])
         for future in made.values():
@@ -92,7 +92,9 @@ class Stage:
 
     def send(self, readings: list[Reading]) -> None:
         frame = frame_of(readings).drop("_offset").with_columns(pl.col("quality").cast(pl.Int32))
-        empty = {n: pl.lit(None, k).alias(n) for n, k in contract("grid.meter.v1").polars.items() if n not in frame.columns}
+        empty = {
+            n: pl.lit(None, k).alias(n) for n, k in contract("grid.meter.v1").polars.items() if n not in frame.columns
+        }
         self._send("grid.meter.v1", frame.with_columns(**empty), frame["meter_id"])
 
     def send_raw(self, key: bytes | None, value: bytes) -> None:
@@ -120,9 +122,24 @@ class Stage:
         }
         with (self.folder / "flow.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "bytewax.run", "flows.line_loss", "-w", str(workers),
-                 "-r", str(recovery), "-s", "1", "-b", "0"],
-                env=environment, stdout=log, stderr=log, cwd=self.folder,
+                [
+                    sys.executable,
+                    "-m",
+                    "bytewax.run",
+                    "flows.line_loss",
+                    "-w",
+                    str(workers),
+                    "-r",
+                    str(recovery),
+                    "-s",
+                    "1",
+                    "-b",
+                    "0",
+                ],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
             )
 
     def log(self) -> str:
@@ -146,16 +163,19 @@ class Stage:
         best = best.with_columns(pl.col("window_start").dt.epoch("us").alias("start"))
         return {
             (r["element_id"], r["start"]): (
-                round(r["energy_in_kwh"] * 1e9), round(r["energy_out_kwh"] * 1e9),
-                r["expected_meters"], r["reporting_meters"],
+                round(r["energy_in_kwh"] * 1e9),
+                round(r["energy_out_kwh"] * 1e9),
+                r["expected_meters"],
+                r["reporting_meters"],
             )
             for r in best.to_dicts()
             if r["element_id"] in self.areas and r["start"] < START + HOURS * 60 * MINUTE
         }
 
-    def messages(self, name: str) -> list[tuple[bytes | None, bytes | None, dict[str, bytes]]]:
+    def messages(self, name: str) -> list[tuple[bytes | None, bytes | None, dict[str, str | bytes | None]]]:
         consumer = Consumer({"bootstrap.servers": self.services.kafka_bootstrap, "group.id": uuid.uuid4().hex})
-        topic, found = self.topic(name), []
+        topic = self.topic(name)
+        found: list[tuple[bytes | None, bytes | None, dict[str, str | bytes | None]]] = []
         ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=30)[1] for p in range(PARTITIONS)}
         consumer.assign([TopicPartition(topic, p, 0) for p in ends])
         while len(found) < sum(ends.values()):
@@ -168,7 +188,9 @@ class Stage:
     def in_kafka(self) -> Rows:
         registry = Registry(self.services.registry_url)
         got = self.messages("grid.line-loss.v1")
-        decoded = Decoder(contract("grid.line-loss.v1"), registry.by_id).decode([m[0] for m in got], [m[1] for m in got])
+        decoded = Decoder(contract("grid.line-loss.v1"), registry.by_id).decode(
+            [m[0] for m in got], [m[1] for m in got]
+        )
         registry.close()
         assert not decoded.dead
         return self._rows(decoded.frame)
@@ -188,8 +210,10 @@ class Stage:
         assert len(seen) == len(set(seen)), "a row is there twice under its identity"
         return {
             (r["element_id"], int(r["_time"].timestamp()) * SECOND): (
-                round(r["energy_in_kwh"] * 1e9), round(r["energy_out_kwh"] * 1e9),
-                r["expected_meters"], r["reporting_meters"],
+                round(r["energy_in_kwh"] * 1e9),
+                round(r["energy_out_kwh"] * 1e9),
+                r["expected_meters"],
+                r["reporting_meters"],
             )
             for r in records
             if r["element_id"] in self.areas and r["_time"].timestamp() * SECOND < START + HOURS * 60 * MINUTE
@@ -215,6 +239,10 @@ class Stage:
                 return
             if time.monotonic() > end:
                 name, rows = next(iter(wrong.items()))
-                differing = [(k, rows.get(k), expected.get(k)) for k in rows.keys() | expected if rows.get(k) != expected.get(k)]
-                raise AssertionError(f"{name}: {len(differing)} of {len(expected)} rows differ: {differing[:3]}\n{self.log()}")
+                differing = [
+                    (k, rows.get(k), expected.get(k)) for k in rows.keys() | expected if rows.get(k) != expected.get(k)
+                ]
+                raise AssertionError(
+                    f"{name}: {len(differing)} of {len(expected)} rows differ: {differing[:3]}\n{self.log()}"
+                )
             time.sleep(1)

@@ -25,7 +25,10 @@ def test_results_and_account_of_a_hostile_mixture(services: Services, tmp_path: 
         (b"A", b"\x00" + struct.pack(">I", stage.ids["grid.meter.v1"]) + b"\xff\xff\xff"),
         (b"A", b'{"meter_id": "A", "time": "2016-10-03T05:00:00Z", "import_kwh": -5.0, "quality": 0}'),
         (b"A", b'{"meter_id": "A", "time": "2016-10-03T05:00:00Z", "quality": 0}'),
-        (b"A", b'{"meter_id": "A", "time": "2116-10-03T05:00:00Z", "received_time": "2016-10-03T05:00:00Z", "import_kwh": 5.0, "quality": 0}'),
+        (
+            b"A",
+            b'{"meter_id": "A", "time": "2116-10-03T05:00:00Z", "received_time": "2016-10-03T05:00:00Z", "import_kwh": 5.0, "quality": 0}',
+        ),
     ]
     for key, value in hostile:
         stage.send_raw(key, value)

@@ -17,15 +17,25 @@ from tests.flows.reference import SECOND, Reading, Rules
 
 NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
 RULES = Rules(
-    window=900 * SECOND, interval=900 * SECOND, max_gap=6 * 3600 * SECOND, span=2 * 3600 * SECOND,
-    backcast=3600 * SECOND, limit_kw=1000.0, rollovers=(10**4 * 10**9, 10**5 * 10**9),
+    window=900 * SECOND,
+    interval=900 * SECOND,
+    max_gap=6 * 3600 * SECOND,
+    span=2 * 3600 * SECOND,
+    backcast=3600 * SECOND,
+    limit_kw=1000.0,
+    rollovers=(10**4 * 10**9, 10**5 * 10**9),
 )
 LATENESS = 24 * 3600 * SECOND
 
 
 def loss_rules(rules: Rules = RULES) -> LossRules:
     alignment = AlignmentRules(
-        rules.interval, rules.max_gap, rules.span, rules.backcast, rules.limit_kw, rules.rollovers,
+        rules.interval,
+        rules.max_gap,
+        rules.span,
+        rules.backcast,
+        rules.limit_kw,
+        rules.rollovers,
         LATENESS + 24 * 3600 * SECOND,
     )
     return LossRules(rules.window, 120 * SECOND, LATENESS, 72 * 3600 * SECOND, alignment, 3.0, 1.0)
@@ -49,14 +59,23 @@ def frame_of(readings: list[Reading]) -> pl.DataFrame:
         "received_time": [r.received for r in readings],
     }
     schema = contract("grid.meter.v1").polars
-    frame = pl.DataFrame(columns, schema={name: pl.Int64 if name.endswith("time") else schema[name] for name in columns})
+    frame = pl.DataFrame(
+        columns, schema={name: pl.Int64 if name.endswith("time") else schema[name] for name in columns}
+    )
     return frame.with_columns(pl.col("time", "received_time").cast(pl.Datetime("us", "UTC"))).with_row_index("_offset")
 
 
 def network_of(areas: dict[str, tuple[str, list[str]]], region: str = "R") -> pl.DataFrame:
     rows = [{"element_id": region, "kind": "SubGeographicalRegion"}]
     for area, (head, customers) in areas.items():
-        rows.append({"element_id": area, "kind": "PowerTransformer", "container_id": region, "measuring_device_id": head})
+        rows.append(
+            {
+                "element_id": area,
+                "kind": "PowerTransformer",
+                "container_id": region,
+                "measuring_device_id": head,
+            }
+        )
         rows += [
             {"element_id": f"UP-{m}", "kind": "UsagePoint", "container_id": area, "measuring_device_id": m}
             for m in customers

@@ -56,7 +56,9 @@ def registers(readings: list[Reading]) -> dict[str, list[Register]]:
         received = -(10**18) if r.received is None else r.received
         versions[r.meter][r.time].add((received, round(r.imported * KWH), exported))
     return {
-        meter: [(time, max(seen)[1], None if max(seen)[2] == -1 else max(seen)[2]) for time, seen in sorted(times.items())]
+        meter: [
+            (time, max(seen)[1], None if max(seen)[2] == -1 else max(seen)[2]) for time, seen in sorted(times.items())
+        ]
         for meter, times in versions.items()
     }
 

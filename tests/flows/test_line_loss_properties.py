@@ -30,11 +30,20 @@ def registers(draw: st.DrawFn) -> list[Reading]:
         for _ in range(draw(st.integers(1, 24))):
             time = START + minute * MINUTE + draw(st.sampled_from([0, 0, 7 * SECOND, 1500]))
             readings.append(
-                Reading(meter, time, round(value, 3), exported, draw(st.sampled_from([0] * 9 + [0x80, 0x20])), time + SECOND)
+                Reading(
+                    meter,
+                    time,
+                    round(value, 3),
+                    exported,
+                    draw(st.sampled_from([0] * 9 + [0x80, 0x20])),
+                    time + SECOND,
+                )
             )
             kind = draw(st.integers(0, 29))
             if kind == 0:
-                readings.append(Reading(meter, time, round(value + 1, 3), exported, 0, time + draw(st.integers(0, 2)) * SECOND))
+                readings.append(
+                    Reading(meter, time, round(value + 1, 3), exported, 0, time + draw(st.integers(0, 2)) * SECOND)
+                )
             minute += draw(st.sampled_from([15] * 6 + [5, 7, 30, 47, 420]))
             value += draw(st.floats(0, 5).map(lambda x: round(x, 3)))
             if kind == 1:
@@ -83,11 +92,16 @@ def test_any_order_gives_the_reference_rows(readings: list[Reading], seed: int, 
         areas = rows.filter(pl.col("element_id") != "R")
         found = {
             (r["element_id"], int(r["start"])): (
-                round(r["energy_in_kwh"] * 1e9), round(r["energy_out_kwh"] * 1e9),
-                r["expected_meters"], r["reporting_meters"], r["status"],
+                round(r["energy_in_kwh"] * 1e9),
+                round(r["energy_out_kwh"] * 1e9),
+                r["expected_meters"],
+                r["reporting_meters"],
+                r["status"],
             )
             for r in areas.with_columns(pl.col("window_start").to_physical().alias("start")).to_dicts()
         }
     assert found == expected
     counts = shuffled.counts
-    assert counts["taken"] == counts["used"] + counts["duplicate"] + counts["late"] == len(readings) + len(readings) // 3
+    assert (
+        counts["taken"] == counts["used"] + counts["duplicate"] + counts["late"] == len(readings) + len(readings) // 3
+    )

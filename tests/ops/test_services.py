@@ -257,9 +257,7 @@ def test_a_service_is_stopped_though_its_parent_blocks_sigterm(tmp_path: Path) -
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         code = f"import time; time.sleep(60)  # {tmp_path}"
-        spawned = spawn(
-            [sys.executable, "-c", code], mark=str(tmp_path), log=tmp_path / "log", environment=os.environ
-        )
+        spawned = spawn([sys.executable, "-c", code], mark=str(tmp_path), log=tmp_path / "log", environment=os.environ)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
     assert spawned.process() is not None
@@ -310,8 +308,6 @@ def test_errors_are_said(tmp_path: Path, arguments: list[str], status: int, word
 def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
     services = Services(tmp_path, mode="plain")
     (tmp_path / "influxdb" / "data" / "influxd.bolt").mkdir(parents=True)  # where a file has to be
-    with pytest.raises(
-        ServiceError, match=r"InfluxDB ended as it started; its log says:\n(.|\n)*influxd\.bolt"
-    ):
+    with pytest.raises(ServiceError, match=r"InfluxDB ended as it started; its log says:\n(.|\n)*influxd\.bolt"):
         services.up(["influxdb"])
     services.down()

@@ -69,9 +69,7 @@ def test_two_at_once_build_once(cache: Path, pin: Path) -> None:
         built.append(folder)
         time.sleep(0.5)
 
-    threads = [
-        threading.Thread(target=obtain.obtained, args=("tool", [pin], build, said.append)) for _ in range(2)
-    ]
+    threads = [threading.Thread(target=obtain.obtained, args=("tool", [pin], build, said.append)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -119,9 +117,7 @@ def test_an_old_java_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_failing_command_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match=r"making failed \(exit status 3\); it said:\n  why"):
-        obtain.run(
-            "making", ["sh", "-c", "echo why >&2; exit 3"], log=tmp_path / "log", say=print, cwd=tmp_path
-        )
+        obtain.run("making", ["sh", "-c", "echo why >&2; exit 3"], log=tmp_path / "log", say=print, cwd=tmp_path)
 
 
 def test_containers_have_the_versions_and_settings_of_the_processes() -> None:
@@ -142,9 +138,7 @@ def test_containers_have_the_versions_and_settings_of_the_processes() -> None:
 
 def test_the_pins_name_the_versions() -> None:
     assert f"<version>{KINDS['kafka'].version}</version>" in (SERVICES / "kafka" / "pom.xml").read_text()
-    assert (
-        f"<version>{KINDS['registry'].version}</version>" in (SERVICES / "registry" / "pom.xml").read_text()
-    )
+    assert f"<version>{KINDS['registry'].version}</version>" in (SERVICES / "registry" / "pom.xml").read_text()
     assert f"influxdb/v2 v{KINDS['influxdb'].version}\n" in (SERVICES / "influxd" / "go.mod").read_text()
 
 

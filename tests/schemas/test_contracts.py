@@ -70,7 +70,7 @@ def test_nullable_columns_default_to_null(topic: str) -> None:
 
 def test_types_of_the_meter_reading() -> None:
     found = contract("grid.meter.v1")
-    types = dict(found.polars)
+    types: dict[str, object] = dict(found.polars)
     assert types["meter_id"] == pl.String
     assert types["time"] == types["received_time"] == pl.Datetime("us", "UTC")
     assert types["quality"] == pl.Int32
@@ -84,7 +84,7 @@ def test_nested_types_and_names() -> None:
     loss = contract("grid.line-loss.v1")
     assert loss.dataset == "line_loss"
     assert loss.subject == "grid.line-loss.v1-value"
-    assert loss.polars["suspects"] == pl.List(
+    assert dict(loss.polars)["suspects"] == pl.List(
         pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64})
     )
     assert loss.enums["status"] == ("PROVISIONAL", "COMPLETE", "INCOMPLETE")

@@ -67,9 +67,7 @@ def loss(**changes: Any) -> pl.DataFrame:
 
 def letters(rows: Iterable[dict[str, Any]]) -> pl.DataFrame:
     """Letters, as sources make them; the dead letter's columns but for the time."""
-    return pl.DataFrame(
-        list(rows), schema={name: kind for name, kind in DEAD.polars.items() if name != "time"}
-    )
+    return pl.DataFrame(list(rows), schema={name: kind for name, kind in DEAD.polars.items() if name != "time"})
 
 
 def highest(rows: Iterable[dict[str, Any]], identity: Sequence[str]) -> dict[tuple[Any, ...], dict[str, Any]]:

@@ -235,10 +235,7 @@ def test_of_gathered_rows_only_the_highest_revision_is_written(script: Script) -
     part.close()
     ((*_, body),) = script.asked
     revisions = sorted(
-        part
-        for line in gzip.decompress(body).decode().split("\n")
-        for part in line.split(",")
-        if "revision" in part
+        part for line in gzip.decompress(body).decode().split("\n") for part in line.split(",") if "revision" in part
     )
     assert [revision.split()[0] for revision in revisions] == ["revision=1i", "revision=2i"]
 

@@ -122,9 +122,7 @@ def test_a_row_without_time_is_an_error() -> None:
 
 def test_binary_is_base64() -> None:
     row = {"topic": "t", "partition": 0, "offset": 0, "stage": "s", "error_class": "E", "error_message": "m"}
-    frame = letters([row | {"value": b"\x00\xff\n"}]).with_columns(
-        time=pl.lit(START, pl.Datetime("us", "UTC"))
-    )
+    frame = letters([row | {"value": b"\x00\xff\n"}]).with_columns(time=pl.lit(START, pl.Datetime("us", "UTC")))
     _, _, fields, _ = only(frame, DEAD)
     assert base64.b64decode(fields["value"]) == b"\x00\xff\n"
 
@@ -171,9 +169,7 @@ _floats = st.one_of(st.none(), st.floats())
 
 @given(st.lists(st.tuples(_nasty, _nasty, st.one_of(st.none(), _nasty)), min_size=1, max_size=5))
 def test_any_text_survives(rows: list[tuple[str, str, str | None]]) -> None:
-    frame = pl.concat(
-        loss(element_id=element, status=status, region_id=region) for element, status, region in rows
-    )
+    frame = pl.concat(loss(element_id=element, status=status, region_id=region) for element, status, region in rows)
     for (element, status, region), line in zip(rows, influx_lines(frame, LOSS), strict=True):
         measurement, tags, fields, time = parse(line)
         assert measurement == "line_loss"
@@ -186,8 +182,7 @@ def test_any_text_survives(rows: list[tuple[str, str, str | None]]) -> None:
 @given(st.lists(st.tuples(_floats, st.floats(), st.integers(-(2**63), 2**63 - 1)), min_size=1, max_size=5))
 def test_any_number_survives(rows: list[tuple[float | None, float, int]]) -> None:
     frame = pl.concat(
-        loss(loss_percent=percent, loss_kwh=loss_kwh, revision=revision)
-        for percent, loss_kwh, revision in rows
+        loss(loss_percent=percent, loss_kwh=loss_kwh, revision=revision) for percent, loss_kwh, revision in rows
     )
     for (percent, loss_kwh, revision), line in zip(rows, influx_lines(frame, LOSS), strict=True):
         _, _, fields, _ = parse(line)
@@ -214,9 +209,7 @@ def test_any_suspects_survive_as_json(suspects: list[tuple[str, str, float | Non
     assert orjson.loads(fields["suspects"]) == expected
 
 
-@given(
-    st.datetimes(datetime(1678, 1, 1), datetime(2262, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))
-)
+@given(st.datetimes(datetime(1678, 1, 1), datetime(2262, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC)))
 def test_any_time_is_exact_to_the_microsecond(moment: datetime) -> None:
     _, _, fields, time = only(loss(window_start=moment, window_end=moment), LOSS)
     back = pl.Series([time]).cast(pl.Datetime("us", "UTC")).item()

@@ -87,9 +87,7 @@ def put(api: InfluxApi, contract: Contract, *frames: pl.DataFrame) -> None:
     part.close()
 
 
-def test_what_is_written_is_read_back(
-    connect: Callable[..., InfluxApi], read: Callable[..., list[Row]]
-) -> None:
+def test_what_is_written_is_read_back(connect: Callable[..., InfluxApi], read: Callable[..., list[Row]]) -> None:
     element = name()
     suspects = [{"meter_id": "M1", "score": 0.5, "missing_kwh": 1.25}]
     put(connect(), LOSS, loss(element_id=element, suspects=suspects))
@@ -114,9 +112,7 @@ def test_writing_twice_is_writing_once_and_the_last_revision_stands(
     assert (row["revision"], float(row["loss_kwh"])) == ("2", 2.0)
 
 
-def test_a_value_that_became_null_is_named(
-    connect: Callable[..., InfluxApi], read: Callable[..., list[Row]]
-) -> None:
+def test_a_value_that_became_null_is_named(connect: Callable[..., InfluxApi], read: Callable[..., list[Row]]) -> None:
     element = name()
     put(connect(), LOSS, loss(element_id=element), loss(element_id=element, revision=8, loss_percent=None))
     (row,) = read("line_loss", "element_id", element)
@@ -168,19 +164,14 @@ def test_a_result_whose_tags_change_does_not_stand_twice(
     connect: Callable[..., InfluxApi], read: Callable[..., list[Row]], before: str | None
 ) -> None:
     element = name() + '"\\,= x'
-    windows = [
-        loss(element_id=element, region_id=before, window_start=START + number * WINDOW)
-        for number in range(6)
-    ]
+    windows = [loss(element_id=element, region_id=before, window_start=START + number * WINDOW) for number in range(6)]
     sink = InfluxSink(connect, LOSS)
     part = sink.build_part("out", "0", None)
     part.write_batch(windows)
     state = part.snapshot()
     part = sink.build_part("out", "0", state)  # after a restart it still knows
     # The network was corrected: from the third window on the element belongs to another region.
-    part.write_batch(
-        [row.with_columns(region_id=pl.lit("R2"), revision=pl.lit(8, pl.Int64)) for row in windows[2:]]
-    )
+    part.write_batch([row.with_columns(region_id=pl.lit("R2"), revision=pl.lit(8, pl.Int64)) for row in windows[2:]])
     part.snapshot()
     part.close()
     rows = read("line_loss", "element_id", element[:13])

@@ -86,9 +86,7 @@ def sink(config: dict[str, Any], topic: str, **options: Any) -> KafkaFrameSink:
 def test_rows_arrive_whole_keyed_and_in_order(config: dict[str, Any], topic: MakeTopic) -> None:
     name = topic()
     part = sink(config, name).build_part("out", "0", None)
-    frame = energy(
-        (f"m{number % 20}", number // 20, revision) for revision in (1, 2) for number in range(2_000)
-    )
+    frame = energy((f"m{number % 20}", number // 20, revision) for revision in (1, 2) for number in range(2_000))
     for piece in frame.iter_slices(1_100):
         part.write_batch([piece])
     part.snapshot()
@@ -214,9 +212,7 @@ def test_a_broker_that_goes_and_comes_back_gets_everything_once(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_in_a_dataflow_several_producers_share_the_rows(
-    config: dict[str, Any], topic: MakeTopic, workers: int
-) -> None:
+def test_in_a_dataflow_several_producers_share_the_rows(config: dict[str, Any], topic: MakeTopic, workers: int) -> None:
     name = topic()
     items = [(f"shard {number % 4}", energy([(f"m{number}", 0, 1)])) for number in range(40)]
     flow = Dataflow("test")
@@ -253,9 +249,7 @@ LETTERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("suffix", [".dlq", LATE_SUFFIX])
-def test_letters_keep_key_and_value_and_say_why(
-    config: dict[str, Any], topic: MakeTopic, suffix: str
-) -> None:
+def test_letters_keep_key_and_value_and_say_why(config: dict[str, Any], topic: MakeTopic, suffix: str) -> None:
     prefix = f"p{uuid.uuid4().hex[:8]}."
     names = [topic(prefix + letter["topic"] + suffix) for letter in LETTERS]
     part = LetterSink(config, suffix, topic_prefix=prefix).build_part("out", "0", None)

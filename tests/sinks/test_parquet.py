@@ -34,9 +34,7 @@ def dataset(output: Path, name: str = "meter_energy") -> Path:
 
 def files(output: Path, name: str = "meter_energy") -> list[str]:
     return sorted(
-        path.relative_to(output / name).as_posix()
-        for path in dataset(output, name).rglob("*")
-        if path.is_file()
+        path.relative_to(output / name).as_posix() for path in dataset(output, name).rglob("*") if path.is_file()
     )
 
 
@@ -84,9 +82,7 @@ def test_files_hold_the_contracts_columns_and_zstd(tmp_path: Path) -> None:
     (path,) = dataset(tmp_path, "line_loss").rglob("*.parquet")
     assert pl.read_parquet(path, hive_partitioning=False).equals(frame)
     assert pl.read_parquet_schema(path) == LOSS.polars
-    codecs = (
-        duckdb.connect().execute(f"select distinct compression from parquet_metadata('{path}')").fetchall()
-    )
+    codecs = duckdb.connect().execute(f"select distinct compression from parquet_metadata('{path}')").fetchall()
     assert codecs == [("ZSTD",)]
 
 
@@ -101,9 +97,7 @@ def test_rows_without_a_date_are_kept(tmp_path: Path) -> None:
     }
     part.write_batch([letters([letter | {"offset": offset, "value": b"\xff"} for offset in range(3)])])
     part.close()
-    assert files(tmp_path, "dead_letter") == [
-        "date=__HIVE_DEFAULT_PARTITION__/gridflow-0-000000-0000.parquet"
-    ]
+    assert files(tmp_path, "dead_letter") == ["date=__HIVE_DEFAULT_PARTITION__/gridflow-0-000000-0000.parquet"]
     back = pl.read_parquet(dataset(tmp_path, "dead_letter"))
     assert back["value"].to_list() == [b"\xff"] * 3
     assert back["date"].null_count() == 3
@@ -153,11 +147,7 @@ def test_memory_is_bounded_by_writing_what_was_touched_least(tmp_path: Path) -> 
     part = build(tmp_path, rows_per_file=100)
     for day in range(30):
         part.write_batch(
-            [
-                energy((f"m{n}", 0, 0) for n in range(40)).with_columns(
-                    pl.col("window_start") + timedelta(days=day)
-                )
-            ]
+            [energy((f"m{n}", 0, 0) for n in range(40)).with_columns(pl.col("window_start") + timedelta(days=day))]
         )
     written = {row["window_start"].date() for row in read(tmp_path)}
     assert START.date() in written
@@ -372,9 +362,7 @@ def test_any_crashes_and_resumes_end_with_the_same_rows(
             position, revisions = kept[0], dict(kept[1])
             part = build(output, state, rows_per_file=6, keep=keep)
     part.close()
-    found = {
-        (meter, (start - START) // WINDOW): row["revision"] for (meter, start), row in results(output).items()
-    }
+    found = {(meter, (start - START) // WINDOW): row["revision"] for (meter, start), row in results(output).items()}
     assert found == {fact: facts.count(fact) for fact in facts}
 
 

@@ -47,9 +47,7 @@ def test_a_frame_of_the_contract_is_taken_as_it_is() -> None:
 
 def test_other_columns_go_and_nullable_ones_are_filled() -> None:
     frame = energy([("a", 0, 1)])
-    odd = frame.drop("clock_offset_seconds").with_columns(
-        pl.col("revision").cast(pl.Int32), pl.lit(1).alias("_shard")
-    )
+    odd = frame.drop("clock_offset_seconds").with_columns(pl.col("revision").cast(pl.Int32), pl.lit(1).alias("_shard"))
     assert conform(odd, ENERGY).equals(frame)
     assert conform(odd, ENERGY).schema == ENERGY.polars
 
