@@ -8,7 +8,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -116,9 +115,7 @@ class Registry:
     ) -> None:
         self._url = url.rstrip("/")
         context = ssl.create_default_context(cafile=ca_file if ca_file else certifi.where())
-        # A connection for each call: calls are few, since answers are kept, and nothing stays open.
-        self._client = partial(
-            httpx.Client,
+        self._client = httpx.Client(
             auth=(username, password or "") if username else None,
             headers={"Accept": _CONTENT, "Content-Type": _CONTENT},
             timeout=timeout_seconds,
@@ -126,6 +123,8 @@ class Registry:
             # A proxy of the environment has no business on loopback.
             trust_env=httpx.URL(url).host not in ("127.0.0.1", "::1", "localhost"),
             transport=transport,
+            # Calls are few, since answers are kept: no connection need stay open between them.
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
         self._patience = patience_seconds
         self._auto_register = auto_register
@@ -134,6 +133,10 @@ class Registry:
         self._found: dict[int | UUID, AvroSchema] = {}
         self._missing: dict[int | UUID, float] = {}
         self._ids: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Let go of the connections; it answers no more."""
+        self._client.close()
 
     def by_id(self, schema_id: int) -> AvroSchema:
         """See ``SchemaSource``."""
@@ -220,10 +223,9 @@ class Registry:
         while True:
             problem = ""
             try:
-                with self._client() as client:
-                    response = client.request(
-                        method, self._url + path, content=None if body is None else json.dumps(body)
-                    )
+                response = self._client.request(
+                    method, self._url + path, content=None if body is None else json.dumps(body)
+                )
             except httpx.TransportError as error:
                 problem = str(error) or type(error).__name__
             else:

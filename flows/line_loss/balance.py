@@ -384,7 +384,7 @@ class BalanceState:
         size, packed = pickle.loads(data)  # noqa: S301 - our own recovery store
         raw = pa.Codec("zstd", 1).decompress(packed, size, asbytes=True)
         state = cls(rules)
-        network, state._codes, state._ring, state._ticked, state._watermarks, state._closed_until = pickle.loads(raw)
+        network, state._codes, state._ring, state._ticked, state._watermarks, state._closed_until = pickle.loads(raw)  # noqa: S301
         state.network.restore(network)
         state._forget_plans()
         return state

@@ -78,7 +78,6 @@ class Stage:
         self.producer = Producer(config)
         registry = Registry(services.registry_url)
         self.ids = {t: registry.id_of(contract(t)) for t in ("grid.meter.v1", "grid.network.v1")}
-        registry.close()
         network = network_of(self.areas, region=f"{self.name}-R")
         self._send("grid.network.v1", network, network["element_id"])
 
@@ -191,7 +190,6 @@ class Stage:
         decoded = Decoder(contract("grid.line-loss.v1"), registry.by_id).decode(
             [m[0] for m in got], [m[1] for m in got]
         )
-        registry.close()
         assert not decoded.dead
         return self._rows(decoded.frame)
 
@@ -200,7 +198,8 @@ class Stage:
         return self._rows(pl.concat([pl.read_parquet(f, hive_partitioning=False) for f in files])) if files else {}
 
     def in_influx(self) -> Rows:
-        query = f"""from(bucket: "{self.services.influx_bucket}") |> range(start: 2016-10-01T00:00:00Z, stop: 2016-10-10T00:00:00Z)
+        query = f"""from(bucket: "{self.services.influx_bucket}")
+            |> range(start: 2016-10-01T00:00:00Z, stop: 2016-10-10T00:00:00Z)
             |> filter(fn: (r) => r._measurement == "line_loss" and r.region_id == "{self.name}-R")
             |> pivot(rowKey: ["_time", "element_id"], columnKey: ["_field"], valueColumn: "_value")"""
         token = self.services.influx_token

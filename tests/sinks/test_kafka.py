@@ -218,7 +218,7 @@ def test_in_a_dataflow_several_producers_share_the_rows(config: dict[str, Any], 
     flow = Dataflow("test")
     stream = op.input("in", flow, TestingSource(items))
     op.output("out", stream, sink(config, name, partitions=workers))
-    run_main(flow, epoch_interval=timedelta(0))  # type: ignore[no-untyped-call]
+    run_main(flow, epoch_interval=timedelta(0))
     assert len(consume(config, name)) == 40
 
 

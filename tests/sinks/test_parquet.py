@@ -373,11 +373,11 @@ def test_in_a_dataflow_with_recovery(tmp_path: Path, stops: int) -> None:
         items.insert(5 * (stop + 1), TestingSource.ABORT())
     store = tmp_path / "recovery"
     store.mkdir()
-    init_db_dir(store, 1)  # type: ignore[no-untyped-call]
+    init_db_dir(store, 1)
     flow = Dataflow("test")
     stream = op.input("in", flow, TestingSource(items))
     op.output("out", stream, ParquetSink(tmp_path / "out", ENERGY, partitions=2))
     for _ in range(stops + 1):
-        config = RecoveryConfig(str(store))  # type: ignore[no-untyped-call]
-        run_main(flow, epoch_interval=timedelta(0), recovery_config=config)  # type: ignore[no-untyped-call]
+        config = RecoveryConfig(str(store))
+        run_main(flow, epoch_interval=timedelta(0), recovery_config=config)
     assert {meter for meter, _ in results(tmp_path / "out")} == {f"m{n}" for n in range(20)}

@@ -1,0 +1,243 @@
+"""``make bench``: the flow beside a bare loop on one topic, and the replay of files.
+
+Ratios of two measurements of one run mean something on any machine; the absolute figures only on a quiet one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from rich.progress import track
+from rich.table import Table
+
+from ops.console import err, out
+from ops.services import Services
+from schemas import contract
+from schemas.encode import Encoder
+from schemas.registry import LocalRegistry
+
+PARTITIONS = 4
+AREAS = 100
+START = 1_475_452_800_000_000
+STEP = 900_000_000
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--meters", type=int, default=20_000)
+    parser.add_argument("--readings", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    steps = max(2, options.readings // options.meters)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        services = Services(folder / "services", mode="plain")
+        try:
+            services.up(["kafka"])
+            prefix = f"bench-{uuid.uuid4().hex[:6]}."
+            total = _fill(services.kafka_bootstrap, prefix, options.meters, steps, folder / "input")
+            _compare(services.kafka_bootstrap, prefix, total, options.rounds, folder)
+        finally:
+            services.down(purge=True)
+        _replay(folder / "input", total, folder, options.rounds)
+
+
+def _network(meters: int) -> pl.DataFrame:
+    areas = [f"T{n:03d}" for n in range(AREAS)]
+    rows = [{"element_id": "R", "kind": "SubGeographicalRegion", "container_id": None, "measuring_device_id": None}]
+    rows += [
+        {"element_id": a, "kind": "PowerTransformer", "container_id": "R", "measuring_device_id": f"M{n:06d}"}
+        for n, a in enumerate(areas)
+    ]
+    rows += [
+        {
+            "element_id": f"UP{n:06d}",
+            "kind": "UsagePoint",
+            "container_id": areas[n % AREAS],
+            "measuring_device_id": f"M{n:06d}",
+        }
+        for n in range(AREAS, meters)
+    ]
+    frame = pl.DataFrame(rows).with_columns(pl.lit(0).cast(pl.Datetime("us", "UTC")).alias("valid_from"))
+    schema = contract("grid.network.v1").polars
+    return frame.select(
+        pl.col(name) if name in frame.columns else pl.lit(None, kind).alias(name) for name, kind in schema.items()
+    )
+
+
+def _readings(meters: int, step: int, chance: np.random.Generator, registers: np.ndarray) -> pl.DataFrame:
+    registers += chance.gamma(2.0, 0.05, meters).round(3)
+    time = pl.Series(np.full(meters, START + step * STEP)).cast(pl.Datetime("us", "UTC"))
+    received = pl.Series(START + step * STEP + chance.integers(1_000_000, 60_000_000, meters))
+    frame = pl.DataFrame(
+        {
+            "meter_id": [f"M{n:06d}" for n in range(meters)],
+            "time": time,
+            "import_kwh": registers.round(3),
+            "export_kwh": pl.Series([None] * meters, dtype=pl.Float64),
+            "voltage_l1_v": chance.normal(230, 2, meters).round(1),
+            "voltage_l2_v": chance.normal(230, 2, meters).round(1),
+            "voltage_l3_v": chance.normal(230, 2, meters).round(1),
+            "active_power_kw": chance.gamma(2.0, 0.2, meters).round(3),
+            "reactive_power_kvar": chance.normal(0, 0.1, meters).round(3),
+            "quality": pl.Series(np.zeros(meters), dtype=pl.Int32),
+            "received_time": received.cast(pl.Datetime("us", "UTC")),
+        }
+    )
+    return frame.select(contract("grid.meter.v1").polars.names())
+
+
+def _fill(bootstrap: str, prefix: str, meters: int, steps: int, folder: Path) -> int:
+    """Fill the topics, 1 % of the readings twice and 2 % some windows late; the same into a file."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    names = ["grid.meter.v1", "grid.network.v1", "grid.line-loss.v1", "grid.meter.v1.dlq", "grid.meter.v1.late"]
+    for future in admin.create_topics([NewTopic(prefix + n, PARTITIONS, 1) for n in names]).values():
+        future.result(30)
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "compression.type": "lz4",
+            "linger.ms": 50,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    local = LocalRegistry()
+
+    def send(topic: str, frame: pl.DataFrame, key: str) -> None:
+        values = Encoder(contract(topic), local.id_of(contract(topic))).encode(frame)
+        for one, value in zip(frame[key], values, strict=True):
+            producer.produce(prefix + topic, key=one, value=value)
+        producer.poll(0)
+
+    network = _network(meters)
+    send("grid.network.v1", network, "element_id")
+    chance, registers = np.random.default_rng(1), np.full(meters, 1000.0)
+    kept: list[pl.DataFrame] = []
+    waiting: list[tuple[int, pl.DataFrame]] = []
+    for step in track(range(steps), "filling the topic", console=err, transient=True):
+        frame = _readings(meters, step, chance, registers)
+        draw = chance.random(meters)
+        waiting.append((step + int(chance.integers(2, 30)), frame.filter(pl.Series(draw < 0.02))))
+        due = [late for at, late in waiting if at <= step or step == steps - 1]
+        waiting = [(at, late) for at, late in waiting if at > step and step < steps - 1]
+        frame = pl.concat([frame.filter(pl.Series(draw >= 0.02)), *due, frame.filter(pl.Series(draw > 0.99))])
+        send("grid.meter.v1", frame, "meter_id")
+        kept.append(frame)
+        producer.flush(60)
+    folder.mkdir()
+    whole = pl.concat(kept)
+    whole.write_parquet(folder / "grid.meter.v1.parquet")
+    network.write_parquet(folder / "grid.network.v1.parquet")
+    return whole.height
+
+
+def _run(arguments: list[str], environment: dict[str, str], log: Path) -> dict[str, object]:
+    with log.open("ab") as errors:
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            check=False,
+        )
+    if done.returncode:
+        raise SystemExit(f"{arguments[0]} failed:\n{log.read_text()[-3000:]}")
+    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _compare(bootstrap: str, prefix: str, total: int, rounds: int, folder: Path) -> None:
+    environment = {
+        "GRIDFLOW_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
+        "GRIDFLOW_KAFKA__TOPIC_PREFIX": prefix,
+        "GRIDFLOW_OUTPUT__LINE_LOSS": "kafka,parquet",
+        "GRIDFLOW_RUNTIME__LOG_LEVEL": "warning",
+    }
+    table = Table(title=f"{total:,} readings, {PARTITIONS} partitions, one worker; recovery store on")
+    for name in ("round", "bare loop / s", "flow / s", "ratio, wall clock", "ratio, CPU"):
+        table.add_column(name, justify="right")
+    ratios: list[tuple[float, float]] = []
+    for number in range(rounds + 1):
+        profiled = number == rounds
+        bare = _run(
+            ["ops.bench.bare", bootstrap, prefix + "grid.meter.v1", str(PARTITIONS), str(total)], {}, folder / "log"
+        )
+        here = environment | {
+            "GRIDFLOW_PARQUET__OUTPUT": str(folder / f"results-{number}"),
+            "GRIDFLOW_KAFKA__GROUP_ID": f"bench-{number}",
+        }
+        flow = _run(
+            ["ops.bench.whole", str(total), str(folder / f"recovery-{number}"), *(["profile"] if profiled else [])],
+            here,
+            folder / "log",
+        )
+        if profiled:
+            break
+        wall = float(str(bare["wall"])) / float(str(flow["wall"]))
+        cpu = float(str(bare["cpu"])) / float(str(flow["cpu"]))
+        ratios.append((wall, cpu))
+        table.add_row(
+            str(number + 1),
+            f"{total / float(str(bare['wall'])):,.0f}",
+            f"{total / float(str(flow['wall'])):,.0f}",
+            f"{wall:.2f}",
+            f"{cpu:.2f}",
+        )
+    table.add_row(
+        "median",
+        "",
+        "",
+        f"{statistics.median(w for w, _ in ratios):.2f}",
+        f"{statistics.median(c for _, c in ratios):.2f}",
+    )
+    out.print(table)
+    stages = flow["stages"]
+    assert isinstance(stages, dict)
+    out.print("shares of the flow's time (profiled run): " + ", ".join(f"{k} {v:.0%}" for k, v in stages.items()))
+
+
+def _replay(source: Path, total: int, folder: Path, rounds: int) -> None:
+    import resource  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    for number in range(rounds):
+        before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from ops.cli import main; main()",
+                "replay",
+                "line-loss",
+                "--input",
+                str(source),
+                "--output",
+                str(folder / f"replay-{number}"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - begin
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        out.print(
+            f"replay {number + 1}: {total / wall:,.0f} readings/s, {total / cpu:,.0f} per CPU second "
+            f"(start-up included), {after.ru_maxrss / 1024:,.0f} MiB at most"
+        )
+
+
+if __name__ == "__main__":
+    main()
