@@ -107,6 +107,7 @@ def kafka_source(
         decoder=decoders(settings, contract),
         gate=gate,
         keep_raw=keep_raw,
+        future_limit_seconds=settings.event_time.future_limit_seconds,
     )
 
 
@@ -120,7 +121,15 @@ def file_source(
     keep_raw: bool = False,
 ) -> FileSource:
     """The source of a contract's files in a folder, or of the named ones."""
-    return FileSource(folder, contract, decoder=decoders(settings, contract), gate=gate, keep_raw=keep_raw, paths=paths)
+    return FileSource(
+        folder,
+        contract,
+        decoder=decoders(settings, contract),
+        gate=gate,
+        keep_raw=keep_raw,
+        paths=paths,
+        future_limit_seconds=settings.event_time.future_limit_seconds,
+    )
 
 
 def producer_config(settings: Settings) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def replay_folder(settings: Settings, folder: Path, workers: int) -> dict[str, i
         dataflow, source = replay_flow(settings, folder)
         for dataset in DATASETS:
             clear_dataset(settings.parquet.output, dataset)
+            (settings.parquet.output / dataset).mkdir(parents=True, exist_ok=True)
         with _progress(source.rows, before["in"]):
             cli_main(dataflow, workers_per_process=workers, epoch_interval=timedelta(days=1))
     after = _outcomes()

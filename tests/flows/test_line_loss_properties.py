@@ -74,7 +74,7 @@ def run(readings: list[Reading], seed: int, shards: int) -> Calculation:
     return calculation
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(readings=registers().filter(bool), seed=st.integers(0, 2**32), shards=st.sampled_from([1, 2, 3]))
 def test_any_order_gives_the_reference_rows(readings: list[Reading], seed: int, shards: int) -> None:
     in_order = Calculation()

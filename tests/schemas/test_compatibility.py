@@ -128,7 +128,7 @@ def test_whatever_is_found_compatible_is_read_by_fastavro(
 ) -> None:
     def schema(types: list[Any], *, defaults: bool) -> Any:
         fields = []
-        for number, avro in enumerate(deepcopy(types)):
+        for number, avro in enumerate(map(deepcopy, types)):
             if isinstance(avro, dict):
                 avro["name"] = f"E{number}"
             field = {"name": f"f{number}", "type": avro}
@@ -146,7 +146,7 @@ def test_whatever_is_found_compatible_is_read_by_fastavro(
     if not reasons:
         fastavro.schemaless_reader(stream, deepcopy(theirs), deepcopy(ours))
     elif any("missing" in reason for reason in reasons):
-        with pytest.raises(Exception, match="No default value|Schema mismatch"):
+        with pytest.raises(Exception, match=r"(?i)no default value|schema mismatch"):
             fastavro.schemaless_reader(stream, deepcopy(theirs), deepcopy(ours))
 
 

@@ -1,0 +1,125 @@
+"""The network as of event time: moved meters, versions that come late, hierarchies, unknown meters."""
+
+from __future__ import annotations
+
+import random
+
+import polars as pl
+import pytest
+
+from tests.flows.harness import Calculation, network_of, versions
+from tests.flows.reference import SECOND, Reading
+
+MINUTE = 60 * SECOND
+START = 1_475_452_800 * SECOND
+AREAS = {"T1": ("H1", ["A", "B"]), "T2": ("H2", ["C"])}
+MOVE = START + 3 * 60 * MINUTE + 5 * MINUTE  # within a window
+
+
+def readings(hours: int = 8) -> list[Reading]:
+    """A takes 1.5 kWh a quarter, B 1, C 2; the heads deliver what really flows, plus a loss of 0.1 kWh."""
+    found = []
+    totals = dict.fromkeys(("H1", "H2", "A", "B", "C"), 0.0)
+    for quarter in range(hours * 4 + 1):
+        time = START + quarter * 15 * MINUTE
+        found += [Reading(m, time, round(v, 6), None, 0, time + SECOND) for m, v in totals.items()]
+        moved = max(0.0, min(1.0, (time + 15 * MINUTE - MOVE) / (15 * MINUTE)))
+        totals["A"] += 1.5
+        totals["B"] += 1.0
+        totals["C"] += 2.0
+        totals["H1"] += 1.0 + 1.5 * (1 - moved) + 0.1
+        totals["H2"] += 2.0 + 1.5 * moved + 0.1
+    return found
+
+
+def moved() -> pl.DataFrame:
+    return versions(
+        [
+            {
+                "element_id": "UP-A",
+                "kind": "UsagePoint",
+                "container_id": "T2",
+                "measuring_device_id": "A",
+                "valid_from": MOVE,
+            }
+        ]
+    )
+
+
+def losses(calculation: Calculation, element: str) -> list[float]:
+    rows = calculation.final_losses.filter(pl.col("element_id") == element).sort("window_start")
+    return rows["loss_kwh"].round(9).to_list()
+
+
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_a_move_counts_from_its_moment_whenever_it_is_learnt(when: str) -> None:
+    calculation = Calculation(shards=2)
+    calculation.network(network_of(AREAS))
+    if when == "before":
+        calculation.network(moved())
+    calculation.readings(readings()[:100])
+    if when == "between":
+        calculation.network(moved())
+    calculation.restart()
+    calculation.readings(readings()[100:])
+    if when == "after":
+        calculation.network(moved())
+    calculation.end()
+    assert losses(calculation, "T1") == pytest.approx([0.1] * 32, abs=1e-6)
+    assert losses(calculation, "T2") == pytest.approx([0.1] * 32, abs=1e-6)
+    assert losses(calculation, "R") == pytest.approx([0.2] * 32, abs=1e-6)
+
+
+def test_the_order_of_network_and_readings_does_not_show() -> None:
+    results = []
+    for seed in range(6):
+        chance = random.Random(seed)
+        steps: list[list[Reading] | None] = [readings()[i : i + 40] for i in range(0, 165, 40)]
+        if seed:
+            chance.shuffle(steps)
+        steps.insert(chance.randint(0, len(steps)), None)
+        calculation = Calculation(shards=1 + seed % 3)
+        calculation.network(network_of(AREAS))
+        for step in steps:
+            if step is None:
+                calculation.network(moved())
+                calculation.network(moved())  # twice is once
+            else:
+                calculation.readings(step)
+        calculation.end()
+        results.append(calculation.final_losses)
+    assert all(result.equals(results[0]) for result in results[1:])
+
+
+def test_a_region_without_a_meter_of_its_own_is_the_sum_of_its_areas() -> None:
+    calculation = Calculation()
+    calculation.network(network_of(AREAS))
+    calculation.readings(readings())
+    calculation.end()
+    rows = calculation.final_losses
+    region = rows.filter(pl.col("element_id") == "R").sort("window_start")
+    areas = (
+        rows.filter(pl.col("element_id") != "R")
+        .group_by("window_start")
+        .agg(pl.col("energy_in_kwh", "energy_out_kwh", "expected_meters", "reporting_meters").sum())
+        .sort("window_start")
+    )
+    for name in ("energy_in_kwh", "energy_out_kwh", "expected_meters", "reporting_meters"):
+        assert region[name].to_list() == pytest.approx(areas[name].to_list())
+    assert set(region["region_id"]) == {"R"}
+
+
+def test_a_missing_reading_is_not_zero() -> None:
+    calculation = Calculation()
+    calculation.network(network_of(AREAS))
+    calculation.readings([r for r in readings(3) if not (r.meter == "B" and r.time == START + 60 * MINUTE)])
+    calculation.end()
+    rows = calculation.final_losses.filter(pl.col("element_id") == "T1").sort("window_start")
+    around = rows.filter(pl.col("window_start").dt.epoch("us").is_in([START + 45 * MINUTE, START + 60 * MINUTE]))
+    assert around["loss_kwh"].to_list() == pytest.approx([0.1, 0.1], abs=1e-9)
+    assert around["status"].to_list() == ["INCOMPLETE", "INCOMPLETE"]
+    assert around["reporting_meters"].to_list() == [2, 2]
+    assert around["completeness"].to_list() == pytest.approx([2 / 3, 2 / 3])
+    others = rows.filter(pl.col("status") == "COMPLETE")
+    assert others.height == rows.height - 2
+    assert around["uncertainty_kwh"].min() > others["uncertainty_kwh"].max()  # type: ignore[operator]

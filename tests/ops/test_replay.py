@@ -1,0 +1,71 @@
+"""``gridflow replay`` and ``gridflow demo`` as a user calls them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from ops.cli import app
+from ops.demo_cli import AREAS, make_readings
+
+IDENTITY = ["element_id", "window_start"]
+
+
+def final(folder: Path, dataset: str, identity: list[str]) -> pl.DataFrame:
+    files = sorted((folder / dataset).glob("date=*/*.parquet"))
+    rows = pl.concat([pl.read_parquet(f, hive_partitioning=False) for f in files])
+    return rows.sort("revision").unique(identity, keep="last").sort(identity)
+
+
+def test_any_number_of_workers_gives_the_same_files_of_results(tmp_path: Path) -> None:
+    truth = make_readings(tmp_path / "input", seed=3)
+    for workers in ("1", "2"):
+        result = CliRunner().invoke(
+            app,
+            ["replay", "line-loss", "-i", str(tmp_path / "input"), "-o", str(tmp_path / workers), "--workers", workers],
+        )
+        assert result.exit_code == 0, result.output
+        assert "not accounted for" not in result.output
+    for dataset, identity in (("line_loss", IDENTITY), ("meter_energy", ["meter_id", "window_start"])):
+        assert final(tmp_path / "1", dataset, identity).equals(final(tmp_path / "2", dataset, identity))
+    rows = final(tmp_path / "1", "line_loss", IDENTITY)
+    for area in AREAS:
+        found = rows.filter(pl.col("element_id") == area)["loss_kwh"].sum()
+        # The last quarter hours of meters that lack their last readings are estimates.
+        assert found == pytest.approx(truth.filter(pl.col("area") == area)["loss_kwh"].sum(), abs=0.5)
+    assert (tmp_path / "1" / "dead_letter").is_dir()
+
+
+def test_demo_prints_losses_and_keeps_them(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["demo", "--output", str(tmp_path / "demo")])
+    assert result.exit_code == 0, result.output
+    assert "Line losses" in result.output
+    assert list((tmp_path / "demo" / "results" / "line_loss").glob("date=*/*.parquet"))
+
+
+def test_wrong_input_is_one_line_and_status_2(tmp_path: Path) -> None:
+    missing = CliRunner().invoke(app, ["replay", "line-loss", "-i", str(tmp_path / "none"), "-o", str(tmp_path)])
+    assert missing.exit_code == 2
+    (tmp_path / "input").mkdir()
+    pl.DataFrame({"meter_id": ["A"], "time": ["soon"], "import_kwh": [1.0], "quality": [0]}).write_parquet(
+        tmp_path / "input" / "grid.meter.v1.parquet"
+    )
+    wrong = CliRunner().invoke(app, ["replay", "line-loss", "-i", str(tmp_path / "input"), "-o", str(tmp_path / "o")])
+    assert wrong.exit_code == 2
+    assert "grid.meter.v1.parquet" in wrong.output
+    assert "time" in wrong.output
+
+
+def test_a_wrong_setting_names_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "gridflow.toml"
+    file.write_text("[event_time]\nwindow_seconds = 700\n")
+    result = CliRunner().invoke(app, ["check-config", "--config", str(file)])
+    assert result.exit_code == 2
+    assert "window_seconds" in result.output
+    file.write_text('[influxdb]\ntoken = "very-secret"\n')
+    result = CliRunner().invoke(app, ["check-config", "--config", str(file)])
+    assert result.exit_code == 2
+    assert "very-secret" not in result.output
