@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from connectors.errors import SourceError
 from connectors.framing import SCHEMA_ID_HEADER, parse_reference
+from connectors.kafka_client import patiently
 
 DEAD_SUFFIX = ".dlq"
 REPLAYED_HEADER = "gridflow.replayed"
@@ -88,17 +89,18 @@ class LetterReader:
             SourceError: the brokers cannot be reached or refuse.
         """
         try:
-            found = self._consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
-            if found.error is not None:
-                if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    return {}
-                raise SourceError(f"{topic}: {found.error.str()}")
-            return {
-                number: self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT_SECONDS)
-                for number in sorted(found.partitions)
-            }
+            return patiently(lambda: self._ends(topic), _TIMEOUT_SECONDS)
         except KafkaException as error:
             raise SourceError(f"{topic}: {error.args[0].str()}") from None
+
+    def _ends(self, topic: str) -> dict[int, tuple[int, int]]:
+        found = self._consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
+        if found.error is not None:
+            if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return {}
+            raise KafkaException(found.error)
+        parts = [TopicPartition(topic, number) for number in sorted(found.partitions)]
+        return {part.partition: self._consumer.get_watermark_offsets(part, timeout=_TIMEOUT_SECONDS) for part in parts}
 
     def read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Letter]:
         """The letters of a topic, per partition from an offset up to, not including, another.
@@ -128,7 +130,7 @@ class LetterReader:
     def replayed(self, topic: str, partitions: int) -> dict[int, int]:
         """How far the letters of each partition have been replayed; without those of which none has."""
         parts = [TopicPartition(topic, number) for number in range(partitions)]
-        found = self._consumer.committed(parts, timeout=_TIMEOUT_SECONDS)
+        found = patiently(lambda: self._consumer.committed(parts, _TIMEOUT_SECONDS), _TIMEOUT_SECONDS)
         return {part.partition: part.offset for part in found if part.offset >= 0}
 
     def set_replayed(self, topic: str, offsets: Mapping[int, int]) -> None:

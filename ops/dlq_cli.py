@@ -13,7 +13,6 @@ from confluent_kafka import KafkaError, Message, Producer
 from rich.table import Table
 
 from connectors.errors import InputError, PublishError
-from connectors.kafka_client import patiently
 from connectors.letters import DEAD_SUFFIX, Letter, LetterReader
 from connectors.publish import PRODUCER_DEFAULTS
 from ops.console import Config, err, errors_as_status, out, settings_of
@@ -30,7 +29,6 @@ Stage = Annotated[str | None, typer.Option(help="Only those refused at this stag
 ErrorClass = Annotated[str | None, typer.Option("--class", help="Only those with this error class.")]
 
 _SHOWN_BYTES = 200
-_TIMEOUT_SECONDS = 30.0
 
 
 @app.command(name="list")
@@ -105,7 +103,7 @@ def replay(
             ends = reader.ends(name)
             if not ends:
                 continue
-            done = {} if again else _replayed(reader, name, len(ends))
+            done = {} if again else reader.replayed(name, len(ends))
             ranges = {number: (max(start, done.get(number, start)), end) for number, (start, end) in ends.items()}
             target = name.removesuffix(DEAD_SUFFIX)
             count = 0
@@ -160,10 +158,6 @@ def _reader(kafka: KafkaSettings) -> Iterator[LetterReader]:
         yield reader
     finally:
         reader.close()
-
-
-def _replayed(reader: LetterReader, topic: str, partitions: int) -> dict[int, int]:
-    return patiently(lambda: reader.replayed(topic, partitions), _TIMEOUT_SECONDS)
 
 
 def _dead_topics(kafka: KafkaSettings, topics: list[str] | None) -> list[str]:

@@ -207,11 +207,11 @@ class AlignmentSettings(_Section):
         72 * 3600, description="How far from a reading its interpolation may still reach."
     )
     estimate_from_seconds: PositiveInt = Field(
-        4 * 3600,
+        3600,
         description="Span before a meter's last reading whose mean power stands in for what is missing.",
     )
     backcast_seconds: NonNegativeInt = Field(
-        6 * 3600, description="How far before a meter's first reading its energy is estimated."
+        3600, description="How far before a meter's first reading its energy is estimated."
     )
     max_power_kw: PositiveFloat = Field(
         100_000.0, description="A register that rises faster than this has jumped, whatever it measures."

@@ -144,7 +144,7 @@ class FieldWriter:
     def _values(self, column: pl.Series) -> list[Piece]:
         if self._kind in _NUMBERS:
             numbers = np.ascontiguousarray(column.to_numpy().astype(_NUMBERS[self._kind], copy=False))
-            return [Fixed(numbers.view(np.uint8).reshape(len(column), -1))]
+            return [Fixed(numbers.view(np.uint8).reshape(len(column), numbers.itemsize))]
         if self._kind in ("int", "long"):
             return [Varint(column.to_physical().cast(pl.Int64).to_numpy())]
         if self._kind == "boolean":
@@ -157,13 +157,13 @@ class FieldWriter:
                 raise _misfit(column, places.is_null())
             return [Varint(places.to_numpy())]
         if self._nested is not None:
-            return [self._one_by_one(column)]
+            return [self._one_by_one(column, self._nested)]
         values = column.cast(pl.Binary)
         sizes = values.bin.size().cast(pl.Int64).to_numpy()
         data = np.frombuffer(b"".join(values.to_list()), np.uint8)
         return [Varint(sizes), Stretches(data, sizes)]
 
-    def _one_by_one(self, column: pl.Series) -> Piece:
+    def _one_by_one(self, column: pl.Series, nested: Any) -> Piece:
         """Nested values by fastavro, but for the empty lists that most of them are."""
         bodies = []
         stream = io.BytesIO()
@@ -175,7 +175,7 @@ class FieldWriter:
             stream.truncate()
             plain = {pair["key"]: pair["value"] for pair in value} if self._kind == "map" else value
             try:
-                fastavro.schemaless_writer(stream, self._nested, plain)
+                fastavro.schemaless_writer(stream, nested, plain)
             except (TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise SchemaError(f"field {self.name}: {error or type(error).__name__}") from None
             bodies.append(stream.getvalue())

@@ -49,7 +49,7 @@ class TestTopic:
             producer.begin_transaction()
         for key, value in messages:
             producer.produce(self.name, value, key, partition)
-        if producer_config.get("transactional.id"):
+        if transaction:
             producer.commit_transaction()
         assert producer.flush(30) == 0
 

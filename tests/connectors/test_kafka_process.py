@@ -117,7 +117,6 @@ def test_nothing_is_committed_that_a_sink_could_not_write(tmp_path: Path, topic:
         process.terminate()
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0  # 1, or an abort: Bytewax does not bear two sinks that fail at once
-    assert written(output) == []
     assert "the last rows cannot be written" in errors
     assert topic.committed(0) < 0
     assert topic.committed(1) < 0

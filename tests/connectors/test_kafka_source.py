@@ -223,7 +223,7 @@ def test_caught_up_once_then_idle_once(topic: TestTopic) -> None:
 
 def test_offsets_with_gaps_of_transactions(topic: TestTopic) -> None:
     for number in range(3):
-        topic.put_raw([(b"k", b"junk")] * 2, **{"transactional.id": f"{topic.name}-{number}"})
+        topic.put_raw([(b"k", b"junk")] * 2, transaction=f"{topic.name}-{number}")
     part = topic.part()
     batches = poll(part, lambda found: any(batch.idle for batch in found))
     # The markers stand between the messages, though not always after each transaction's own.

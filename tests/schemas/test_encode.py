@@ -56,8 +56,38 @@ def test_a_missing_required_column_is_named(encoder: Encoder | JsonEncoder) -> N
 
 def test_a_null_that_may_not_be_is_refused_with_its_row() -> None:
     frame = pl.DataFrame([ROW, ROW | {"import_kwh": None}])
-    with pytest.raises(SchemaError, match="MeterReading row 1"):
+    with pytest.raises(SchemaError, match="MeterReading: row 1: field import_kwh"):
         Encoder(METER, 1).encode(frame)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pl.lit("5").alias("import_kwh"), "column import_kwh is String, not Float64"),
+        (pl.lit(1 << 40).alias("quality"), "MeterReading: conversion"),
+        (pl.lit(value=True).alias("time"), "column time is Boolean"),
+    ],
+)
+def test_a_column_that_does_not_fit_is_named(column: pl.Expr, said: str) -> None:
+    with pytest.raises(SchemaError, match=said):
+        Encoder(METER, 1).encode(pl.DataFrame([ROW]).with_columns(column))
+
+
+def test_times_of_another_unit_are_converted_and_unknown_symbols_are_not_written() -> None:
+    ftu = contract("grid.ftu.v1")
+    row = {"ftu_id": "f", "point": "p", "time": ROW["time"], "value": 1.0, "quality": 0, "cause": "OTHER"}
+    frame = pl.DataFrame([row])
+    millis = frame.with_columns(pl.col("time").dt.cast_time_unit("ms"))
+    assert Encoder(ftu, 1).encode(millis) == Encoder(ftu, 1).encode(frame)
+    with pytest.raises(SchemaError, match="FtuPoint: row 0: field cause must not be 'WHIM'"):
+        Encoder(ftu, 1).encode(frame.with_columns(cause=pl.lit("WHIM")))
+
+
+def test_rows_of_several_slices_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("schemas.encode._ROWS_AT_ONCE", 3)
+    frame = pl.DataFrame([ROW | {"import_kwh": float(number)} for number in range(8)])
+    whole = [Encoder(METER, 1).encode(frame[number]) for number in range(8)]
+    assert Encoder(METER, 1).encode(frame) == [body for bodies in whole for body in bodies]
 
 
 def test_json_has_iso_times_and_no_nulls() -> None:
