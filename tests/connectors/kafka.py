@@ -41,10 +41,12 @@ class TestTopic:
         bodies = ENCODER.encode(frame)
         self.put_raw(list(zip(frame["meter_id"].to_list(), bodies, strict=True)), partition)
 
-    def put_raw(self, messages: Sequence[tuple[Any, Any]], partition: int = 0, **producer_config: Any) -> None:
-        """Publish keys and values as they are."""
-        producer = Producer({**self.config, **producer_config})
-        if producer_config.get("transactional.id"):
+    def put_raw(
+        self, messages: Sequence[tuple[Any, Any]], partition: int = 0, *, transaction: str | None = None
+    ) -> None:
+        """Publish keys and values as they are, in a transaction if one is named."""
+        producer = Producer({**self.config, **({"transactional.id": transaction} if transaction else {})})
+        if transaction:
             producer.init_transactions()
             producer.begin_transaction()
         for key, value in messages:
