@@ -120,6 +120,17 @@ class _Roles:
             head=np.array([s.head for s in flat], bool),
         )
 
+    def plus(self, more: _Roles) -> _Roles:
+        """These rows, followed by more."""
+        return _Roles(
+            first=np.concatenate([self.first, more.first + len(self.begin)]),
+            size=np.concatenate([self.size, more.size]),
+            begin=np.concatenate([self.begin, more.begin]),
+            end=np.concatenate([self.end, more.end]),
+            element=np.concatenate([self.element, more.element]),
+            head=np.concatenate([self.head, more.head]),
+        )
+
     def expand(self, rows: Ints) -> tuple[Ints, Ints]:
         """For each row all its segments: index of the row in ``rows``, and of the segment."""
         size = self.size[rows]
@@ -564,12 +575,13 @@ class MeterShard:
         self.facts = np.concatenate([self.facts, np.zeros(n - len(self.facts), np.int64)])
         more = np.full(n - len(self._odd_until), MINIMUM, np.int64)
         self._odd_until = np.concatenate([self._odd_until, more])
-        self._place()
+        self._place(self._placed)
 
-    def _place(self) -> None:
-        meters = self.store.meters
-        self._segments = _Roles.of([self.network.segments(m) for m in meters], self._codes)
-        self._claims = _Roles.of([self.network.claims(m) for m in meters], self._codes)
+    def _place(self, start: int = 0) -> None:
+        """Look up what the rows from ``start`` on measure, and how much power they can at most have."""
+        meters = self.store.meters[start:]
+        segments = _Roles.of([self.network.segments(m) for m in meters], self._codes)
+        claims = _Roles.of([self.network.claims(m) for m in meters], self._codes)
         rules = self.rules
         default = rules.alignment.limit_kw
         limit = np.full(len(meters), default)
@@ -577,8 +589,11 @@ class MeterShard:
             rating = self.network.greatest_rating(meter)
             if rating is not None:
                 limit[row] = min(default, rating * rules.power_per_kva)
-        self._limit = limit
-        self._placed = len(meters)
+        if start:
+            segments, claims = self._segments.plus(segments), self._claims.plus(claims)
+            limit = np.concatenate([self._limit, limit])
+        self._segments, self._claims, self._limit = segments, claims, limit
+        self._placed = start + len(meters)
 
     def _restate_moved(self, changed: dict[str, int], totals: _Totals, energies: list[pl.DataFrame]) -> None:
         """New versions of the network: take back what they make wrong, and state it anew."""
