@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -110,9 +111,13 @@ class LetterReader:
         """
         open_parts = {number: end for number, (start, end) in ranges.items() if start < end}
         self._consumer.assign([TopicPartition(topic, number, ranges[number][0]) for number in open_parts])
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while open_parts:
-            messages = self._consumer.consume(1000, timeout=_TIMEOUT_SECONDS)
-            if not messages:
+            # It waits for all of them, or for the time to pass.
+            messages = self._consumer.consume(1000, timeout=0.2)
+            if messages:
+                deadline = time.monotonic() + _TIMEOUT_SECONDS
+            elif time.monotonic() > deadline:
                 raise SourceError(f"{topic}: no answer for {_TIMEOUT_SECONDS:g} s")
             for message in messages:
                 number = message.partition()

@@ -12,8 +12,8 @@ from connectors.decode import Decoder
 from connectors.errors import InputError
 from connectors.files import open_readings, topic_paths
 from connectors.publish import Published, Topic, publish
+from flows.wiring import schema_source
 from ops.console import Config, err, errors_as_status, out, settings_of
-from ops.schema_source import schema_source
 from ops.settings import KafkaSettings
 from schemas import all_contracts
 from schemas.encode import Encoder, JsonEncoder

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from flows.wiring import schema_source
 from ops.console import Config, err, errors_as_status, out, settings_of
-from ops.schema_source import schema_source
 from ops.settings import RegistrySettings, SettingsError
 from schemas import Contract, SchemaError, all_contracts, contract
 from schemas.compatibility import incompatibilities

@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 from rich.table import Table
 
 from connectors.errors import SourceError
+from connectors.kafka_client import patiently
 from ops.console import Config, err, errors_as_status, out, settings_of
 from ops.settings import KafkaSettings
 from schemas import all_contracts
@@ -19,7 +20,7 @@ app = typer.Typer(name="topics", help="The topics of the contracts.", no_args_is
 
 INPUTS = ("grid.meter.v1", "grid.ftu.v1", "grid.ied.v1", "grid.network.v1")
 DEAD_LETTERS, LATE = ".dlq", ".late"
-_TIMEOUT_SECONDS = 30.0
+_TIMEOUT_SECONDS = 10.0
 _WEEK_MS = 7 * 24 * 3600 * 1000
 
 # A version of a network element is needed as long as readings may come for the time in which it held.
@@ -95,7 +96,7 @@ def list_topics(
     with errors_as_status():
         admin = AdminClient(kafka.client_config())
         existing = _partitions(admin, kafka)
-        counts = _messages(admin, existing)
+        counts = patiently(lambda: _messages(admin, existing), _TIMEOUT_SECONDS)
     if as_json:
         for name in topic_names():
             topic = kafka.topic(name)

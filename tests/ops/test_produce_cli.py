@@ -12,9 +12,7 @@ from typer.testing import CliRunner
 
 from connectors.decode import Decoder
 from ops.produce_cli import produce
-from ops.schema_source import schema_source
 from ops.services import Services
-from ops.settings import RegistrySettings
 from ops.topics_cli import app as topics
 from schemas.registry import Registry
 from tests.connectors.kafka import read_topic
@@ -73,7 +71,3 @@ def test_nothing_to_produce(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--input", str(tmp_path)])
     assert result.exit_code == 2
     assert "grid.meter.v1" in result.stderr
-
-
-def test_without_an_address_schemas_are_local() -> None:
-    assert not isinstance(schema_source(RegistrySettings()), Registry)
