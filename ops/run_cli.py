@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from connectors.errors import InputError
+from connectors.kafka_offsets import commit_ended
 from flows.line_loss.flow import NAME as LINE_LOSS
 from flows.line_loss.wiring import kafka_flow, replay_flow
 from flows.wiring import set_up_logging
@@ -57,12 +58,18 @@ def run(
     store = recovery or settings.runtime.recovery
     with _end_of_run():
         dataflow = kafka_flow(settings)
-        cli_main(
-            dataflow,
-            workers_per_process=workers or settings.runtime.workers,
-            epoch_interval=timedelta(seconds=settings.runtime.snapshot_seconds),
-            recovery_config=None if store is None else _recovery(store),
-        )
+        try:
+            cli_main(
+                dataflow,
+                workers_per_process=workers or settings.runtime.workers,
+                epoch_interval=timedelta(seconds=settings.runtime.snapshot_seconds),
+                recovery_config=None if store is None else _recovery(store),
+            )
+        except BaseException:
+            commit_ended(success=False)
+            raise
+        # Bytewax closes sources before sinks: only now is all written that the last offsets stand for.
+        commit_ended()
 
 
 def _recovery(store: Path) -> RecoveryConfig:

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 def main(bootstrap: str, topic: str, partitions: int, total: int) -> None:
     """Read ``total`` messages of all partitions from the beginning."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-bare"})
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench-bare", "fetch.queue.backoff.ms": 20})
     consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     taken, size, begin, cpu = 0, 0, 0.0, 0.0
     while taken < total:
