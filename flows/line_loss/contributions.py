@@ -267,7 +267,7 @@ class MeterShard:
         self._place_rows()
         if not new.usable.all():
             new = self._set_unusable_aside(new, counts)
-        firsts, others, _ = self.store.classify(new)
+        firsts, others = self.store.classify(new)
         affected = self._affected(firsts, others)
         before = self._aligned(affected)
         if before is not None:

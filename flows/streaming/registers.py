@@ -33,6 +33,16 @@ UNUSABLE_QUALITY = 0x01 | 0x10 | 0x40 | 0x80
 
 _NEAR = 4
 
+# What a place of each matrix holds that has no reading.
+_EMPTY = {
+    "time": MAXIMUM,
+    "imported": 0,
+    "exported": NO_EXPORT,
+    "received": MINIMUM,
+    "versions": 1,
+    "usable": False,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Readings:
@@ -107,14 +117,7 @@ class RegisterStore:
             self._resize(max(start + more, 2 * len(self.time)), self.time.shape[1])
 
     def _resize(self, rows: int, capacity: int) -> None:
-        for name, fill in (
-            ("time", MAXIMUM),
-            ("imported", 0),
-            ("exported", NO_EXPORT),
-            ("received", MINIMUM),
-            ("versions", 1),
-            ("usable", False),
-        ):
+        for name, fill in _EMPTY.items():
             old = getattr(self, name)
             new = np.full((rows, capacity), fill, old.dtype)
             new[: old.shape[0], : old.shape[1]] = old
@@ -129,12 +132,12 @@ class RegisterStore:
 
     # --------------------------------------------------------------- insertion
 
-    def classify(self, new: Readings) -> tuple[Readings, Readings, int]:
-        """Split readings into new instants and corrections; duplicates are counted.
+    def classify(self, new: Readings) -> tuple[Readings, Readings]:
+        """Split readings into new instants and further versions of known ones.
 
         Returns:
             readings at instants not seen before, sorted by (row, time), one each; readings that are other versions
-            of a known instant (or of one in the batch), in any order; and the number of duplicates.
+            of a known instant (or of one in the batch), in any order.
         """
         order = np.lexsort((new.time, new.row))
         new = new.take(order)
@@ -148,11 +151,8 @@ class RegisterStore:
             known[old] = self.time[new.row[old], position[old]] == new.time[old]
         repeated = again | known
         if not repeated.any():
-            return new, new.take(np.zeros(0, np.int64)), 0
-        firsts = new.take(~repeated)
-        rest = new.take(repeated)
-        # Identical to what is stored, the receipt included: nothing to remember.
-        return firsts, rest, 0
+            return new, new.take(np.zeros(0, np.int64))
+        return new.take(~repeated), new.take(repeated)
 
     def insert(self, new: Readings) -> None:
         """Insert readings at new instants: sorted by (row, time), none of them stored yet."""
@@ -307,14 +307,7 @@ class RegisterStore:
         columns = np.arange(width)[None, :] + drop[:, None]
         beyond = columns >= self.count[:, None]
         columns = np.minimum(columns, width - 1)
-        for name, fill in (
-            ("time", MAXIMUM),
-            ("imported", 0),
-            ("exported", NO_EXPORT),
-            ("received", MINIMUM),
-            ("versions", 1),
-            ("usable", False),
-        ):
+        for name, fill in _EMPTY.items():
             matrix = getattr(self, name)
             moved = np.take_along_axis(matrix[:n], columns, axis=1)
             moved[beyond] = fill
