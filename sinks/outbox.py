@@ -64,6 +64,7 @@ class Outbox:
         self._log_every = log_every_seconds
         self._failures: list[str] = []
         self._trouble = ""
+        self._sent = 0  # since all was last known to be delivered
         callbacks = {"on_delivery": self._on_delivery, "error_cb": self._on_error}
         try:
             self._producer = Producer({**_DEFAULTS, **config, **_FIXED, **callbacks}, logger=_client_log)
@@ -88,6 +89,7 @@ class Outbox:
             while True:
                 try:
                     produce(topic, value, key, headers=extra)
+                    self._sent += 1
                     break
                 except BufferError:
                     self._make_room()
@@ -104,6 +106,12 @@ class Outbox:
             SinkStoppedError: a stop was asked for while the brokers were away.
         """
         self._wait(lambda: self._producer.flush(0.2) == 0)
+        self._sent = 0
+
+    @property
+    def _undelivered(self) -> int:
+        # The producer's length counts events beside the messages: errors and log lines that nobody has served yet.
+        return min(self._sent, len(self._producer))
 
     def _make_room(self) -> None:
         full = len(self._producer)
@@ -125,12 +133,12 @@ class Outbox:
                 _log.warning(
                     "kafka: waiting for delivery",
                     brokers=self._brokers,
-                    waiting_messages=len(self._producer),
+                    waiting_messages=self._undelivered,
                     seconds=round(now - started, 1),
                     last_error=self._trouble,
                 )
             if self._should_stop() and now - started >= self._stop_grace:
-                left = len(self._producer)
+                left = self._undelivered
                 self._producer.purge()  # or the end of the process would go on waiting for them
                 raise SinkStoppedError(f"Kafka {self._brokers}: stopped with {left} messages undelivered")
         self._raise_failures()
