@@ -118,11 +118,10 @@ class NumberColumn:
             cursor.pos += size * valid
         if bad is not None:
             cursor.bad |= bad if valid is None else bad & valid
-        if self.symbols is not None:
-            return self._symbols(values, valid, cursor)
-        return _array(self.type, values, valid)
+        return number_array(self, values, valid, cursor)
 
-    def _symbols(self, values: npt.NDArray[Any], valid: Bools | None, cursor: Cursor) -> pa.Array:
+    def symbols_of(self, values: npt.NDArray[Any], valid: Bools | None, cursor: Cursor) -> pa.Array:
+        """The symbols of an enum; marks unknown ones bad."""
         assert self.symbols is not None
         wrong = (values < 0) | (values >= len(self.symbols))
         if wrong.any():
@@ -149,6 +148,10 @@ class BytesReader:
             length = np.where(over, 0, length)
             start = np.where(over, 0, start)
         cursor.pos = start + length
+        return self.array(block, cursor, start, length)
+
+    def array(self, block: Block, cursor: Cursor, start: Positions, length: Positions) -> pa.Array:
+        """The values that lie at ``start``, ``length`` bytes each; marks those bad that are not UTF-8."""
         data = block.gather(start, length)
         offsets = np.zeros(len(length) + 1, np.int64)
         np.cumsum(length, out=offsets[1:])
@@ -248,6 +251,13 @@ class ListReader:
         np.cumsum(np.bincount(owner, minlength=len(count)), out=offsets[1:])
         items = pa.concat_arrays(pieces).take(pa.array(order)) if pieces else pa.nulls(0, self.type.value_type)
         return pa.LargeListArray.from_arrays(pa.array(offsets), items)
+
+
+def number_array(column: NumberColumn, values: npt.NDArray[Any], valid: Bools | None, cursor: Cursor) -> pa.Array:
+    """Numbers that were read, as what they mean; ``valid`` None: all of them."""
+    if column.symbols is not None:
+        return column.symbols_of(values, valid, cursor)
+    return _array(column.type, values, valid)
 
 
 def _array(kind: pa.DataType, values: npt.NDArray[Any], valid: Bools | None) -> pa.Array:

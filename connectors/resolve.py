@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from connectors.avro_columns import Cursor, RecordReader, UnsupportedSchemaError, compile_reader
+from connectors.avro_flat import FlatReader, flat_or_general
 from connectors.dead_row import DeadRow
 from connectors.framing import Framed
 from connectors.records import STAGE, to_frame
@@ -63,12 +64,12 @@ class WriterSchema:
             for name, source in self._sources.items()
             if source is not None and (factor := _time_factor(source["type"])) > 1
         }
-        self._columns: RecordReader | None = None
+        self._columns: FlatReader | RecordReader | None = None
         try:
             reader_tree = compile_reader(avro)
             assert isinstance(reader_tree, RecordReader)
             self._projection = [self._project(entry) for entry in contract.fields]
-            self._columns = reader_tree
+            self._columns = flat_or_general(reader_tree)
         except UnsupportedSchemaError:
             self._projection = []
         self._narrowed = self._narrowed_columns()

@@ -1,0 +1,54 @@
+"""Functions that numba compiles to machine code.
+
+Where what has to be done differs from row to row (walking through messages of various length, searching among a
+meter's readings, shifting them to make room) whole columns take dozens of passes over memory; compiled, one.
+
+The code is compiled when it is first called, and kept in the user's cache. Numba takes kept code for valid as long as
+the function's own file is unchanged; but code of other files is compiled into it. So what is kept is kept apart for
+each state of the sources.
+
+Arrays should not be handed from one compiled function to the next in an inner loop: each call counts references to all
+of them, which takes longer than most work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_PACKAGES = ("connectors", "flows")
+_config: Any = numba.config
+
+
+def _cache_folder() -> Path | None:
+    """A folder of its own for this state of the sources; None where none can be had."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parents[1]
+    for source in sorted(path for package in _PACKAGES for path in (root / package).rglob("*.py")):
+        digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    base = _config.CACHE_DIR or Path(home) / "gridflow"
+    folder = Path(base) / f"compiled-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+_FOLDER = _cache_folder()
+if _FOLDER is not None:
+    _config.CACHE_DIR = str(_FOLDER)
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function; division by zero gives inf or nan as in numpy, and sums are not reordered."""
+    kept = _FOLDER is not None
+    return cast("Function", numba.njit(cache=kept, nogil=True, error_model="numpy")(function))
