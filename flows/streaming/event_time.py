@@ -10,6 +10,7 @@ partition's log alone, not on how the partitions happen to interleave or how the
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ MAXIMUM = np.iinfo(np.int64).max
 
 # So many different devices must agree before a leap beyond the allowed lateness is believed.
 _WITNESSES = 3
+# A leap this far needs them whatever the ``received_time`` says, and more of the devices that are heard than not: a
+# gateway whose clock has gone wrong sets both.
+_FAR = 35 * 86_400 * SECOND
 
 
 def to_micros(column: pl.Series, null: int = MINIMUM) -> Micros:
@@ -42,18 +46,19 @@ class PartitionGate:
 
     A reading is late when it is older than the partition's frontier by more than delay + lateness. A reading with a
     ``received_time`` has been checked against that before. One without, that leaps ahead of all before it by more
-    than the lateness (a smaller leap can make nothing late), is believed when ``_WITNESSES`` devices agree.
+    than the lateness (a smaller leap can make nothing late), is believed when ``_WITNESSES`` devices agree. So is any
+    leap of more than ``_FAR``; the very first readings are measured against the wall clock.
 
     Args:
         device: column that names the device.
-        time: column of the event time.
+        time_column: column of the event time.
         delay: watermark delay, µs.
         lateness: allowed lateness, µs.
     """
 
-    def __init__(self, device: str, time: str, delay: int, lateness: int) -> None:
+    def __init__(self, device: str, time_column: str, delay: int, lateness: int) -> None:
         self._device = device
-        self._time = time
+        self._time = time_column
         self._margin = delay + lateness
         self._leap = lateness
         self._frontier: int | None = None
@@ -101,7 +106,8 @@ class PartitionGate:
         return Verdict(accepted, late, tuple(refused))
 
     def _unbelievable(self, frame: pl.DataFrame, times: Micros) -> list[Refusal]:
-        first = self._frontier if self._frontier is not None else int(np.median(times))
+        latest = int(time.time() * SECOND) + _FAR
+        first = self._frontier if self._frontier is not None else min(int(np.median(times)), latest)
         before = np.maximum.accumulate(np.concatenate(([first], times)))[:-1]
         if not (times > before + self._leap).any():
             return []
@@ -116,14 +122,19 @@ class PartitionGate:
         refused: list[Refusal] = []
         while True:
             before = np.maximum.accumulate(np.concatenate(([first], believed)))[:-1]
-            leaps = np.flatnonzero((believed > before + self._leap) & ~has_received)
+            far = believed > before + _FAR
+            leaps = np.flatnonzero(far | ((believed > before + self._leap) & ~has_received))
             leaps = leaps[leaps > (refused[-1].row if refused else -1)]
             believable = True
             for row in leaps.tolist():
                 agreeing = believed >= times[row] - self._leap
                 witnesses = set(devices.filter(pl.Series(agreeing)).unique().to_list())
-                witnesses.update(device for device, time in self._remembered if time >= times[row] - self._leap)
-                if len(witnesses) >= min(_WITNESSES, len(self._devices)):
+                witnesses.update(device for device, at in self._remembered if at >= times[row] - self._leap)
+                enough = min(_WITNESSES, len(self._devices))
+                if far[row]:
+                    heard = set(devices.to_list()) | {device for device, _ in self._remembered}
+                    enough = max(enough if self._frontier is not None else _WITNESSES, len(heard) // 2 + 1)
+                if len(witnesses) >= enough:
                     continue
                 believable = False
                 ahead = (int(times[row]) - int(before[row])) / (3600 * SECOND)
@@ -132,7 +143,7 @@ class PartitionGate:
                         row,
                         "FutureTime",
                         f"{self._time}: {frame.get_column(self._time)[row]} is {ahead:.1f} h ahead of all readings "
-                        f"before it, has no received_time, and no other device confirms it",
+                        f"before it, and too few other devices confirm it",
                     )
                 )
                 self._remembered.append((str(devices[row]), int(times[row])))

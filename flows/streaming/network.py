@@ -8,10 +8,11 @@ views: what holds (``segments``, ``Hierarchy``) and what has ever been *claimed*
 
 from __future__ import annotations
 
+import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import polars as pl
 
@@ -24,8 +25,7 @@ REGION = "SubGeographicalRegion"
 _COLUMNS = ("element_id", "kind", "container_id", "rated_kva", "measuring_device_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """One version of an element; times in µs, ``valid_to`` MAXIMUM when open."""
 
     valid_from: int
@@ -36,8 +36,7 @@ class Version:
     device: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """While [begin, end) a device measures for ``element``: as its head, or as a customer's meter in it."""
 
     begin: int
@@ -73,19 +72,22 @@ class NetworkTable:
     def __init__(self) -> None:
         self._versions: dict[str, list[Version]] = {}
         self._elements_of_device: dict[str, set[str]] = defaultdict(set)
+        self._dumped: bytes | None = None  # the network seldom changes
 
     def __len__(self) -> int:
         return len(self._versions)
 
-    def state(self) -> Any:
+    def dump(self) -> bytes:
         """What to keep over a restart."""
-        return self._versions
+        if self._dumped is None:
+            self._dumped = pickle.dumps(self._versions, protocol=5)
+        return self._dumped
 
-    def restore(self, state: Any) -> None:
-        """Take up a kept state."""
-        self._versions = state
+    def restore(self, data: bytes) -> None:
+        """Take up what was kept."""
+        self._versions, self._dumped = pickle.loads(data), data  # noqa: S301 - our own recovery store
         self._elements_of_device.clear()
-        for element, versions in state.items():
+        for element, versions in self._versions.items():
             for version in versions:
                 if version.device:
                     self._elements_of_device[version.device].add(element)
@@ -101,16 +103,20 @@ class NetworkTable:
             nothing.
         """
         changed: dict[str, int] = {}
+        self._dumped = None
         begins = to_micros(frame.get_column("valid_from")).tolist()
         ends = to_micros(frame.get_column("valid_to"), MAXIMUM).tolist()
         for (element, kind, container, rated, device), begin, end in zip(
             frame.select(_COLUMNS).iter_rows(), begins, ends, strict=True
         ):
             version = Version(begin, end, kind, container, rated, device)
-            versions = self._versions.setdefault(element, [])
-            if version in versions:
+            versions = self._versions.get(element)
+            if versions is None:
+                self._versions[element] = [version]
+            elif version in versions:
                 continue
-            versions.append(version)
+            else:
+                versions.append(version)
             if device:
                 self._elements_of_device[device].add(element)
             changed[element] = min(begin, changed.get(element, MAXIMUM))
@@ -127,7 +133,8 @@ class NetworkTable:
     def valid(self, element: str) -> Iterator[tuple[int, int, Version]]:
         """The versions of an element that hold, each with the span [begin, end) in which it does."""
         # The later in the log wins where two begin at one time: sorted() is stable.
-        ordered = sorted(self._versions.get(element, ()), key=lambda v: v.valid_from)
+        versions = self._versions.get(element, ())
+        ordered = versions if len(versions) < 2 else sorted(versions, key=lambda v: v.valid_from)
         for position, version in enumerate(ordered):
             following = ordered[position + 1].valid_from if position + 1 < len(ordered) else MAXIMUM
             end = min(version.valid_to, following)
@@ -144,18 +151,22 @@ class NetworkTable:
     def segments(self, device: str) -> list[Segment]:
         """For what a device measures, and when."""
         found = []
-        for element in sorted(self._elements_of_device.get(device, ())):
+        for element in self._elements_of(device):
             for begin, end, version in self.valid(element):
                 if version.device == device:
                     target = version.container if version.kind == USAGE_POINT else element
                     if target is not None:
                         found.append(Segment(begin, end, target, version.kind != USAGE_POINT))
-        return sorted(found, key=lambda s: (s.begin, s.element))
+        return found if len(found) < 2 else sorted(found, key=lambda s: (s.begin, s.element))
+
+    def _elements_of(self, device: str) -> Iterable[str]:
+        elements = self._elements_of_device.get(device, ())
+        return elements if len(elements) < 2 else sorted(elements)
 
     def claims(self, device: str) -> list[Segment]:
         """For what any version, superseded or not, has said that a device measures."""
         merged: dict[tuple[str, bool], Segment] = {}
-        for element in sorted(self._elements_of_device.get(device, ())):
+        for element in self._elements_of(device):
             for version in self._versions[element]:
                 target = version.container if version.kind == USAGE_POINT else element
                 if version.device == device and target is not None:
@@ -197,9 +208,13 @@ class NetworkTable:
         times = {t for versions in self._versions.values() for v in versions for t in (v.valid_from, v.valid_to)}
         return sorted(times - {MAXIMUM})
 
-    def greatest_rating(self, device: str) -> float | None:
-        """The greatest rating, kVA, of a transformer that a device was ever said to measure or to hang at."""
-        ratings = [rated for claim in self.claims(device) if (rated := self._rating_above(claim.element)) is not None]
+    def greatest_rating(self, claims: list[Segment]) -> float | None:
+        """The greatest rating, kVA, of a transformer that a device was ever said to measure or to hang at.
+
+        Args:
+            claims: the device's.
+        """
+        ratings = [rated for claim in claims if (rated := self._rating_above(claim.element)) is not None]
         return max(ratings, default=None)
 
     def _rating_above(self, element: str) -> float | None:

@@ -8,13 +8,17 @@ no readings in it, because the watermark must reach all.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
+from flows.streaming.identifiers import DEVICE, CodeMap
 
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
+_LETTER_COLUMNS = ("_offset", "_key", "_value")
 
 
 def shard_key(number: int) -> str:
@@ -36,34 +40,42 @@ class ShardRouter:
     """Cuts batches into one piece per shard.
 
     Args:
-        device: column that names the device.
+        device: column that names the device; in the pieces it is a ``DEVICE`` category.
+        columns: the other columns that the shards use. What a letter needs goes with them.
         shards: how many shards there are.
     """
 
-    def __init__(self, device: str, shards: int) -> None:
+    def __init__(self, device: str, columns: Sequence[str], shards: int) -> None:
         self._device = device
+        self._columns = (*columns, *_LETTER_COLUMNS)
         self._shards = shards
-        self._known = pl.DataFrame(schema={device: pl.String, "_shard": pl.Int32})
+        self._shard = CodeMap()
 
     def pieces(self, batch: Batch) -> list[tuple[str, Batch]]:
         """(shard key, piece) for every shard; letters stay behind."""
-        bare = replace(batch, frame=batch.frame.clear(), dead=_NO_LETTERS, late=_NO_LETTERS)
-        if not batch.frame.height or self._shards == 1:
-            frame = batch.frame
+        frame = batch.frame
+        kept = [name for name in self._columns if name in frame.columns]
+        frame = frame.select(pl.col(self._device).cast(DEVICE), *kept)
+        bare = replace(batch, frame=frame.clear(), dead=_NO_LETTERS, late=_NO_LETTERS)
+        if not frame.height or self._shards == 1:
             return [(shard_key(n), replace(bare, frame=frame)) for n in range(self._shards)]
-        shard = self._shard(batch.frame.get_column(self._device))
+        shard = self._shards_of(frame.get_column(self._device))
+        # Sorted by shard, the pieces are slices: one pass over the columns instead of one per shard.
+        ordered = frame[np.argsort(shard, kind="stable")]
+        ends = np.cumsum(np.bincount(shard, minlength=self._shards)).tolist()
+        starts = [0, *ends[:-1]]
         return [
-            (shard_key(number), replace(bare, frame=batch.frame.filter(shard == number)))
-            for number in range(self._shards)
+            (shard_key(number), replace(bare, frame=ordered.slice(start, end - start)))
+            for number, (start, end) in enumerate(zip(starts, ends, strict=True))
         ]
 
-    def _shard(self, devices: pl.Series) -> pl.Series:
-        frame = pl.DataFrame({self._device: devices})
-        found = frame.join(self._known, on=self._device, how="left", maintain_order="left").get_column("_shard")
-        if found.null_count():
-            fresh = devices.filter(found.is_null()).unique()
-            numbers = [shard_of(device, self._shards) for device in fresh.to_list()]
-            more = pl.DataFrame({self._device: fresh, "_shard": pl.Series(numbers, dtype=pl.Int32)})
-            self._known = pl.concat([self._known, more])
-            return self._shard(devices)
-        return found
+    def _shards_of(self, devices: pl.Series) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
+        codes = devices.to_physical().to_numpy()
+        shard = self._shard.get(codes)
+        fresh = np.flatnonzero(shard < 0)
+        if len(fresh):
+            new = devices.gather(fresh).unique()
+            numbers = [shard_of(device, self._shards) for device in new.cast(pl.String).to_list()]
+            self._shard.put(new.to_physical().to_numpy(), np.array(numbers, np.int64))
+            shard = self._shard.get(codes)
+        return shard.astype(np.uint16)  # of 16 bits numpy sorts by radix

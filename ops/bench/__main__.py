@@ -38,7 +38,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--meters", type=int, default=20_000)
-    parser.add_argument("--readings", type=int, default=2_000_000)
+    parser.add_argument("--readings", type=int, default=6_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     steps = max(2, options.readings // options.meters)

@@ -25,11 +25,12 @@ from ops.settings import load_settings
 STAGES = {
     "consume": ("kafka_part", "confluent_kafka"),
     "decode and validate": ("decode", "avro_", "framing", "validate", "assemble", "resolve", "records"),
-    "shards": ("streaming/shards", "flow.py"),
-    "registers": ("registers.py",),
+    "shards": ("streaming/shards", "identifiers.py", "flow.py"),
+    "registers": ("registers.py", "position.py"),
     "alignment": ("alignment.py",),
-    "contributions": ("contributions.py",),
-    "balance": ("balance.py", "network.py"),
+    "restatement": ("restatement.py",),
+    "contributions": ("contributions.py", "placement.py", "roles.py", "sums.py", "energies.py", "refusals.py"),
+    "balance": ("balance.py", "window_table.py", "network.py"),
     "sinks": ("sinks/", "encode.py"),
 }
 

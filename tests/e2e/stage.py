@@ -54,6 +54,12 @@ def make_readings(meters: list[str], seed: int) -> list[Reading]:
     return readings
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class Stage:
     """Topics, areas and folders of one test, under names that no other test has."""
 
@@ -67,9 +73,7 @@ class Stage:
         }
         self.readings = make_readings([m for head, rest in self.areas.values() for m in (head, *rest)], seed)
         random.Random(seed).shuffle(self.readings)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.metrics_port = free.getsockname()[1]
+        self.metrics_port = free_port()
         config: dict[str, str | int | float | bool] = {"bootstrap.servers": services.kafka_bootstrap}
         admin = AdminClient(config)  # kept: its futures die with it
         made = admin.create_topics([NewTopic(self.topic(t), PARTITIONS, 1) for t in TOPICS])
@@ -100,7 +104,12 @@ class Stage:
         self.producer.produce(self.topic("grid.meter.v1"), key=key, value=value)
         assert self.producer.flush(30) == 0
 
-    def start(self, workers: int = 1) -> subprocess.Popen[bytes]:
+    def start_cluster(self, processes: int) -> list[subprocess.Popen[bytes]]:
+        """Processes that share the work, each as one would start it on a machine of its own."""
+        addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(processes))
+        return [self.start(1, "-i", str(number), "-a", addresses) for number in range(processes)]
+
+    def start(self, workers: int = 1, *more: str) -> subprocess.Popen[bytes]:
         recovery = self.folder / "recovery"
         if not recovery.exists():
             recovery.mkdir()
@@ -115,9 +124,10 @@ class Stage:
             "GRIDFLOW_ALIGNMENT__MAX_GAP_SECONDS": str(RULES.max_gap // SECOND),
             "GRIDFLOW_ALIGNMENT__ESTIMATE_FROM_SECONDS": str(RULES.span // SECOND),
             "GRIDFLOW_ALIGNMENT__BACKCAST_SECONDS": str(RULES.backcast // SECOND),
+            "GRIDFLOW_ALIGNMENT__FORECAST_SECONDS": str(RULES.forecast // SECOND),
             "GRIDFLOW_ALIGNMENT__MAX_POWER_KW": str(RULES.limit_kw),
             "GRIDFLOW_ALIGNMENT__REGISTER_DIGITS": "[4, 5]",
-            "GRIDFLOW_RUNTIME__METRICS_PORT": str(self.metrics_port),
+            "GRIDFLOW_RUNTIME__METRICS_PORT": "0" if more else str(self.metrics_port),
         }
         with (self.folder / "flow.log").open("ab") as log:
             return subprocess.Popen(
@@ -134,6 +144,7 @@ class Stage:
                     "1",
                     "-b",
                     "0",
+                    *more,
                 ],
                 env=environment,
                 stdout=log,

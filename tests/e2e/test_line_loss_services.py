@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import signal
 import struct
 import time
 from pathlib import Path
@@ -76,6 +77,27 @@ def test_a_stop_at_any_moment_changes_nothing(services: Services, tmp_path: Path
         finally:
             process.kill()
             process.wait()
+
+
+def test_two_processes_share_the_work(services: Services, tmp_path: Path) -> None:
+    stage = Stage(services, tmp_path, seed=4)
+    half = len(stage.readings) // 2
+    for part in (stage.readings[:half], stage.readings[half:]):
+        cluster = stage.start_cluster(2)
+        try:
+            stage.send(part)
+            if part[0] is stage.readings[0]:
+                time.sleep(6)
+                cluster[1].kill()  # one of them: the other cannot go on alone
+            else:
+                stage.settle(cluster[0])
+                for process in cluster:
+                    process.send_signal(signal.SIGTERM)
+                assert [process.wait(60) for process in cluster] == [0, 0], stage.log()
+        finally:
+            for process in cluster:
+                process.kill()
+                process.wait()
 
 
 def test_nothing_is_lost_while_influxdb_is_away(services: Services, tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
 from flows.line_loss.balance import BalanceRules, BalanceState
-from flows.line_loss.contributions import LossRules, MeterShard
+from flows.line_loss.contributions import READING, MeterShard
+from flows.line_loss.rules import LossRules
 from flows.streaming.alignment import AlignmentRules
 from flows.streaming.event_time import PartitionGate
 from flows.streaming.shards import ShardRouter, shard_key
@@ -22,6 +21,7 @@ RULES = Rules(
     max_gap=6 * 3600 * SECOND,
     span=2 * 3600 * SECOND,
     backcast=3600 * SECOND,
+    forecast=8 * 3600 * SECOND,
     limit_kw=1000.0,
     rollovers=(10**4 * 10**9, 10**5 * 10**9),
 )
@@ -34,6 +34,7 @@ def loss_rules(rules: Rules = RULES) -> LossRules:
         rules.max_gap,
         rules.span,
         rules.backcast,
+        rules.forecast,
         rules.limit_kw,
         rules.rollovers,
         LATENESS + 24 * 3600 * SECOND,
@@ -97,7 +98,7 @@ class Calculation:
 
     def __init__(self, shards: int = 1) -> None:
         self.count = shards
-        self.router = ShardRouter("meter_id", shards)
+        self.router = ShardRouter("meter_id", READING, shards)
         self.shards = {shard_key(n): MeterShard(shard_key(n), loss_rules()) for n in range(shards)}
         self.balance = BalanceState(balance_rules(shards))
         self.gate = PartitionGate("meter_id", "time", 120 * SECOND, LATENESS)
@@ -158,4 +159,4 @@ def final(frames: list[pl.DataFrame], identity: list[str]) -> pl.DataFrame:
     return best.sort(identity)
 
 
-__all__ = ["RULES", "Calculation", "final", "network_of", "replace", "versions"]
+__all__ = ["RULES", "Calculation", "final", "network_of", "versions"]

@@ -29,6 +29,7 @@ class Rules:
     max_gap: int
     span: int
     backcast: int
+    forecast: int
     limit_kw: float
     rollovers: tuple[int, ...]
 
@@ -103,7 +104,6 @@ def energy(meter: list[Register], begin: int, end: int, rules: Rules) -> Energy:
     result = Energy()
     if not meter:
         return result
-    result.started = meter[0][0] < end
     for a, b in zip(meter, meter[1:], strict=False):
         if b[0] <= begin or a[0] >= end:
             continue
@@ -116,7 +116,11 @@ def energy(meter: list[Register], begin: int, end: int, rules: Rules) -> Energy:
         result.covered += high - low
         if length <= 1.5 * rules.interval:
             result.measured += high - low
-    result.known = begin >= meter[0][0] - rules.backcast
+    result.known = any(
+        begin - rules.forecast <= time <= begin or begin < time <= begin + rules.backcast or begin < time < end
+        for time, _, _ in meter
+    )
+    result.started = result.known and meter[0][0] < end
     unknown = end - begin - result.covered
     if unknown and result.known:
         power = None
@@ -149,7 +153,7 @@ def line_losses(
             begin, end = window * rules.window, (window + 1) * rules.window
             top = energy(meters.get(head, []), begin, end, rules)
             below = [energy(meters.get(m, []), begin, end, rules) for m in customers]
-            if not top.known:
+            if not top.known or not any(e.started for e in (top, *below)):
                 continue
             reporting = sum(e.measured == rules.window for e in (top, *below))
             rows[area, begin] = (

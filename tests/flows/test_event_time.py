@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import polars as pl
 
 from connectors.batch import Batch
@@ -50,6 +52,30 @@ def test_a_lone_leap_into_the_future_is_refused_and_makes_nothing_late() -> None
     assert not verdict.late.any()
     assert "2106" in verdict.refused[0].message
     assert one.frontier == START + HOUR // 4
+
+
+def test_a_century_ahead_is_refused_even_with_a_received_time() -> None:
+    one = gate()
+    assert one.admit(at(0, 0, 0, 0, 0)).all_accepted
+    # A gateway with a wrong clock: two of its meters among four others.
+    verdict = one.admit(at(0.25, 876_000, 0.25, 876_000, 0.25, 0.25))
+    assert verdict.accepted.tolist() == [True, False, True, False, True, True]
+    assert [refusal.row for refusal in verdict.refused] == [1, 3]
+    assert one.frontier == START + HOUR // 4
+
+
+def test_the_first_reading_of_all_may_not_lie_in_the_future() -> None:
+    one = gate()
+    ahead = (time.time() - START / SECOND) / 3600 + 24 * 365
+    assert one.admit(at(ahead)).accepted.tolist() == [False]
+    assert one.admit(at(0, 0, 0)).all_accepted
+    assert one.frontier == START
+
+
+def test_a_log_of_two_years_far_apart_goes_on() -> None:
+    one = gate()
+    one.admit(at(0, 0, 0, 0))
+    assert one.admit(at(50_000, 50_000, 50_000, 50_000)).all_accepted
 
 
 def test_a_gap_after_which_all_go_on_is_no_leap() -> None:

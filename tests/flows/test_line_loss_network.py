@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -123,3 +124,20 @@ def test_a_missing_reading_is_not_zero() -> None:
     others = rows.filter(pl.col("status") == "COMPLETE")
     assert others.height == rows.height - 2
     assert around["uncertainty_kwh"].min() > others["uncertainty_kwh"].max()  # type: ignore[operator]
+
+
+def test_a_century_without_readings_is_passed_over() -> None:
+    calculation = Calculation(shards=2)
+    calculation.network(network_of(AREAS))
+    calculation.network(moved())
+    century = 100 * 365 * 24 * 60 * MINUTE
+    calculation.readings(readings())
+    later = [replace(r, time=r.time + century, imported=r.imported + 50, received=None) for r in readings(2)]
+    calculation.readings(later[:20])
+    calculation.restart()
+    calculation.readings(later[20:])
+    calculation.end()
+    rows = calculation.final_losses.filter(pl.col("element_id") == "T2")
+    years = rows.group_by(pl.col("window_start").dt.year()).len().sort("window_start").rows()
+    # Behind the last reading its energy is estimated for the forecast, 8 h; before the next one for the backcast, 1 h.
+    assert years == [(2016, (8 + 8) * 4 + 1), (2116, (1 + 2) * 4)]

@@ -241,7 +241,10 @@ def test_a_port_taken_meanwhile_is_said_and_up_moves(tmp_path: Path, monkeypatch
 
 
 def test_a_process_that_only_has_the_number_is_left_alone(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+    code = "import time; print('here', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()  # while a process is being made it has no command line
         created = psutil.Process(other.pid).create_time()
         entry = Entry({"client": 15_000, "controller": 15_001}, True, other.pid, created)
         Notes(tmp_path / "services.json").write(Record("plain", {"kafka": entry}))
