@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +110,15 @@ class Assembler:
             caught_up=caught_up,
         )
 
+    def checked(self, taken: Taken) -> Taken:
+        """The same without the rows that the contract's rules refuse; those are dead. Safe in any thread."""
+        good, invalid = validate(self._contract, taken.frame, self._future_limit)
+        if not invalid:
+            return taken
+        return replace(taken, frame=taken.frame.filter(good), dead=taken.dead + invalid)
+
     def batch(self, taken: Taken, *, frontier: int | None = None, caught_up: bool = False) -> Batch:
-        """Validate and judge decoded messages.
+        """Judge messages that were checked.
 
         Args:
             taken: the messages.
@@ -119,10 +126,6 @@ class Assembler:
             caught_up: as in ``Batch``.
         """
         frame, dead, late = taken.frame, taken.dead, self._no_letters
-        good, invalid = validate(self._contract, frame, self._future_limit)
-        if invalid:
-            dead = dead + invalid
-            frame = frame.filter(good)
         verdict = self.gate.admit(frame)
         if not verdict.all_accepted:
             rows = frame["_row"]

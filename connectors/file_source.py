@@ -55,7 +55,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         *,
         decoder: Callable[[], Decoder],
         gate: GateFactory,
-        chunk_rows: int = 50_000,
+        chunk_rows: int = 200_000,
         future_limit_seconds: float | None = None,
         keep_raw: bool = False,
         paths: list[Path] | None = None,
@@ -185,7 +185,7 @@ class _Lane:
             lambda wanted: chunk.keys(wanted, key),
             chunk.values,
         )
-        return self._assembler.batch(taken, frontier=self._before)
+        return self._assembler.batch(self._assembler.checked(taken), frontier=self._before)
 
     def state(self) -> FileState:
         return FileState(name=self._name, row=self._row, finished=self.finished, gate=self._gate.state())

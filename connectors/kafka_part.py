@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, cast
@@ -21,6 +22,8 @@ from connectors.stopping import stop_requested
 
 # Messages are held back this long for a batch to fill up while more are on their way: small frames are dear.
 _LINGER_SECONDS = 0.02
+# Taken out of librdkafka so many at once: while few are held the processor's cache still has them.
+_AT_ONCE = 5_000
 _WAIT_FOR_MORE = timedelta(milliseconds=2)
 _IDLE_CHECK_SECONDS = 1.0
 
@@ -51,6 +54,40 @@ class PartRules:
     timeout: float
 
 
+class _Held:
+    """Messages taken, in columns: their objects live no longer than need be."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+        self.values: list[bytes | None] = []
+        self.headers: list[Any] = []
+        self.first = self.last = 0
+        self._offsets: list[int] | None = None
+
+    @property
+    def count(self) -> int:
+        return len(self.keys)
+
+    def add(self, messages: list[Message]) -> None:
+        first, last = messages[0].offset(), messages[-1].offset()
+        assert first is not None
+        assert last is not None
+        count = self.count
+        if not count:
+            self.first = first
+        if self._offsets is None and last - self.first + 1 != count + len(messages):  # compacted, or transactions
+            self._offsets = [*range(self.first, self.first + count)]
+        if self._offsets is not None:
+            self._offsets += cast("list[int]", [*map(Message.offset, messages)])
+        self.last = last
+        self.keys += map(Message.key, messages)
+        self.values += map(Message.value, messages)
+        self.headers += map(Message.headers, messages)
+
+    def offsets(self) -> Offsets:
+        return self.first if self._offsets is None else np.array(self._offsets, dtype=np.int64)
+
+
 class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
     """One partition being read.
 
@@ -77,13 +114,15 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         self._next, self._end = position
         self._rules = rules
         self._committer = GroupCommitter(self._consumer, connection.at.topic, connection.at.partition)
-        self._held: list[Message] = []
+        self._held = _Held()
         self._held_since = 0.0
         self._drained = False
         self._caught_up = False
         self._idle = False
         self._quiet_since = time.monotonic()
         self._pause: timedelta | None = None
+        self._ahead: tuple[_Held, Future[Taken]] | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._assign(self._next)
 
     def next_batch(self) -> Sequence[Batch]:
@@ -100,16 +139,24 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         now = time.monotonic()
         self._poll(now)
         held = self._held
-        if held and (
-            self._drained or len(held) >= self._rules.batch_messages or now - self._held_since >= _LINGER_SECONDS
-        ):
-            self._held = []
+        full = held.count >= self._rules.batch_messages
+        if held.count and (full or self._drained or now - self._held_since >= _LINGER_SECONDS):
+            self._held = _Held()
             self._pause = None
-            return [self._take(held)]
+            batches = self._finish_ahead()
+            if full and not self._drained:
+                # More is waiting: decode this beside the flow, while the flow goes on with what was decoded before.
+                self._ahead = (held, self._pool.submit(self._decode, held))
+            else:
+                batches.append(self._emit(held, self._decode(held)))
+            return batches
+        if self._ahead is not None:
+            self._pause = None
+            return self._finish_ahead()
         if self._drained:
             self._pause = self._rules.poll_interval
             return self._standing(now)
-        waited_long = not held and now - self._quiet_since > 1.0
+        waited_long = not held.count and now - self._quiet_since > 1.0
         self._pause = self._rules.poll_interval if waited_long else _WAIT_FOR_MORE
         return []
 
@@ -124,6 +171,7 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
 
     def close(self) -> None:
         """The part has ended; the consumer lives on until its last offset is committed."""
+        self._pool.shutdown()
         self._committer.ended()
 
     def _assign(self, offset: int) -> None:
@@ -133,24 +181,25 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
 
     def _poll(self, now: float) -> None:
         """Take what librdkafka has ready, without waiting for more."""
-        messages = self._consumer.consume(self._rules.batch_messages - len(self._held), timeout=0)
-        self._connection.check()
-        if not messages:
-            return
-        errors = [*map(Message.error, messages)]
-        if any(errors):
-            events = [message for message, error in zip(messages, errors, strict=True) if error is not None]
-            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
-        else:
+        held, most = self._held, self._rules.batch_messages
+        while (room := most - held.count) > 0:
+            messages = self._consumer.consume(min(room, _AT_ONCE), timeout=0)
+            self._connection.check()
+            if not messages:
+                return
+            errors = [*map(Message.error, messages)]
             events = []
-        if messages:
-            self._drained = self._idle = False
-            self._quiet_since = now
-            if not self._held:
-                self._held_since = now
-            self._held += messages
-        for event in events:
-            self._handle(event)
+            if any(errors):
+                events = [message for message, error in zip(messages, errors, strict=True) if error is not None]
+                messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+            if messages:
+                self._drained = self._idle = False
+                self._quiet_since = now
+                if not held.count:
+                    self._held_since = now
+                held.add(messages)
+            for event in events:
+                self._handle(event)
 
     def _handle(self, event: Message) -> None:
         error = event.error()
@@ -161,7 +210,11 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
             self._read_to = event.offset() or 0
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             at = self._connection.at
-            wanted = (self._held[-1].offset() or 0) + 1 if self._held else self._next
+            wanted = self._next
+            if self._held.count:
+                wanted = self._held.last + 1
+            elif self._ahead is not None:
+                wanted = self._ahead[0].last + 1
             try:
                 found = available_offset(self._consumer, at, wanted, self._rules.on_lost, self._rules.timeout)
             except KafkaException as failure:
@@ -170,29 +223,32 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         else:
             self._connection.report(error)
 
-    def _take(self, messages: list[Message]) -> Batch:
-        keys = [*map(Message.key, messages)]
-        values = [*map(Message.value, messages)]
-        # Of pairs, though the stubs admit a dict too: that is for producing.
-        headers = cast("list[list[tuple[str, bytes | None]] | None]", [*map(Message.headers, messages)])
-        first, last = messages[0].offset(), messages[-1].offset()
-        assert first is not None
-        assert last is not None
-        offsets: Offsets = first
-        if last - first + 1 != len(messages):  # compacted, or with transactions
-            offsets = np.array([*map(Message.offset, messages)], dtype=np.int64)
-        self._next = last + 1
-        self._caught_up = self._caught_up or self._next >= self._end
+    def _decode(self, held: _Held) -> Taken:
+        keys, values, headers = held.keys, held.values, held.headers
         decoded = self._decoder.decode(keys, values, headers if any(headers) else None)
-        taken = Taken(
-            decoded.frame,
-            decoded.dead,
-            len(messages),
-            offsets,
-            lambda rows: [keys[row] for row in rows],
-            lambda rows: [values[row] for row in rows],
+        return self._assembler.checked(
+            Taken(
+                decoded.frame,
+                decoded.dead,
+                held.count,
+                held.offsets(),
+                lambda rows: [keys[row] for row in rows],
+                lambda rows: [values[row] for row in rows],
+            )
         )
+
+    def _emit(self, held: _Held, taken: Taken) -> Batch:
+        self._next = held.last + 1
+        self._caught_up = self._caught_up or self._next >= self._end
         return self._assembler.batch(taken, caught_up=self._caught_up)
+
+    def _finish_ahead(self) -> list[Batch]:
+        """The batch that is being decoded beside the flow, if there is one."""
+        if self._ahead is None:
+            return []
+        held, decoding = self._ahead
+        self._ahead = None
+        return [self._emit(held, decoding.result())]
 
     def _standing(self, now: float) -> list[Batch]:
         """Of a drained partition: say once that it has caught up, and once that it is idle."""

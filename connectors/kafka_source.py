@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +27,8 @@ from schemas import Contract
 
 log = logging.getLogger(__name__)
 
+_FULL_BATCHES = 8  # of so many partitions; with more of them batches are smaller
+_LEAST_BATCH = 5_000
 _PREFETCH_KILOBYTES = 256 * 1024
 
 
@@ -60,7 +63,7 @@ class KafkaSource(FixedPartitionedSource[Batch, KafkaState]):
         topic: str | None = None,
         start: str = "earliest",
         on_lost_offset: OnLostOffset = "error",
-        batch_messages: int = 20_000,
+        batch_messages: int = 100_000,
         poll_interval: float = 0.05,
         idle_after: float = 60.0,
         future_limit_seconds: float | None = None,
@@ -96,9 +99,12 @@ class KafkaSource(FixedPartitionedSource[Batch, KafkaState]):
             LostOffsetError: the messages to go on with are gone.
         """
         del step_id
-        rules, timeout = self._rules, self._rules.timeout
+        timeout = self._rules.timeout
         partition = int(for_part.rpartition("/")[2])
         partitions = self._count()
+        # However many partitions there are, what is held of all of them stays within bounds.
+        most = max(_LEAST_BATCH, _FULL_BATCHES * self._rules.batch_messages // partitions)
+        rules = replace(self._rules, batch_messages=min(self._rules.batch_messages, most))
         gate = self._gate(self._contract.topic, partition)
         if resume_state is not None:
             gate.restore(resume_state["gate"])

@@ -80,7 +80,7 @@ class KafkaSettings(_Section):
     ssl_key_password: SecretStr | None = None
     ssl_key_password_file: Path | None = None
     topic_prefix: str = Field("", description="Put before every topic name, to share a cluster.")
-    batch_messages: PositiveInt = Field(20_000, description="Most messages taken per poll of one partition.")
+    batch_messages: PositiveInt = Field(100_000, description="Most messages taken per poll of one partition.")
     poll_interval_ms: NonNegativeInt = Field(50, description="Pause before polling a drained partition again.")
 
     @field_validator("start")
@@ -240,6 +240,9 @@ class LineLossSettings(_Section):
     unknown_meters: Literal["align", "dead-letter"] = Field(
         "align",
         description="A meter that the network does not know: align its energy, or refuse its readings.",
+    )
+    restate_seconds: NonNegativeFloat = Field(
+        1.0, description="Losses are written at most this often; a burst of late readings restates a window once."
     )
     alarm_completeness: float = Field(0.95, ge=0, le=1)
     high_loss_percent: PositiveFloat = Field(10.0, description="HIGH_LOSS above this share of the energy in.")

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -31,6 +32,7 @@ import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from schemas import Contract
+from sinks.background import BackgroundWriter
 from sinks.metrics import ROWS_WRITTEN
 from sinks.parquet_folder import DatasetFolder
 from sinks.rows import conform, highest_revision
@@ -108,7 +110,7 @@ class _OpenFile:
 
     def merge(self, identity: tuple[str, ...]) -> None:
         if self.pending:
-            self.rows = highest_revision(pl.concat([self.rows, *self.pending], rechunk=True), identity)
+            self.rows = highest_revision(pl.concat([self.rows, *self.pending], rechunk=False), identity)
             self.pending, self.pending_rows = [], 0
 
 
@@ -116,16 +118,15 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
     def __init__(self, folder: DatasetFolder, contract: Contract, rows_per_file: int, state: State) -> None:
         self._folder = folder
         self._contract = contract
+        self._time = contract.time
         self._rows_per_file = rows_per_file
         self._sequences = dict(state)
         self._open: OrderedDict[str, _OpenFile] = OrderedDict()  # least recently touched first
         self._written = ROWS_WRITTEN.labels("parquet", contract.record)
+        self._writer = BackgroundWriter()
 
     def write_batch(self, values: list[pl.DataFrame]) -> None:
-        frames = [conform(frame, self._contract) for frame in values if frame.height]
-        if not frames:
-            return
-        for day, rows in _by_date(pl.concat(frames), self._contract.time):
+        for day, rows in _by_date([conform(frame, self._contract) for frame in values if frame.height], self._time):
             file = self._open.get(day)
             if file is None:
                 file = self._open[day] = self._take_up(day)
@@ -144,12 +145,14 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
             self._flush(day, file)
             if file.idle_snapshots >= _IDLE_SNAPSHOTS:
                 del self._open[day]
+        self._writer.settle()
         self._folder.forget_superseded()
         return dict(self._sequences)
 
     def close(self) -> None:
         for day in list(self._open):
             self._release(day)
+        self._writer.close()
         self._folder.forget_superseded(at_once=True)
 
     def _rows_in_memory(self) -> int:
@@ -172,7 +175,7 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
         del self._open[day]
 
     def _write(self, day: str, file: _OpenFile, rows: pl.DataFrame, left: int) -> None:
-        self._folder.write(day, file.sequence, file.version, rows)
+        self._writer.submit(self._folder.write, day, file.sequence, file.version, rows)
         file.version += 1
         self._sequences[day] = file.sequence
         left = min(left, file.unwritten)
@@ -181,6 +184,7 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
 
     def _take_up(self, day: str) -> _OpenFile:
         """The date's newest file on disk, to be written on, or the next one."""
+        self._writer.settle()
         sequence, version = self._folder.newest.get(day, (-1, -1))
         known = self._sequences.get(day, -1)
         if sequence < known:  # files that were moved away: their names are not used again
@@ -191,13 +195,16 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
         return _OpenFile(sequence, version + 1, rows)
 
 
-def _by_date(frame: pl.DataFrame, time: str) -> list[tuple[str, pl.DataFrame]]:
-    days = frame.get_column(time).dt.date()
-    first, last = days.min(), days.max()
-    if first == last and (first is None or not days.null_count()):  # one day, the usual case
-        return [(_spell(first), frame)]
-    parts = frame.with_columns(days.alias("_date")).partition_by("_date", as_dict=True, include_key=False)
-    return [(_spell(day), rows) for (day,), rows in parts.items()]
+def _by_date(frames: list[pl.DataFrame], time: str) -> Iterator[tuple[str, pl.DataFrame]]:
+    for frame in frames:
+        days = frame.get_column(time).dt.date()
+        first, last = days.min(), days.max()
+        if first == last and (first is None or not days.null_count()):  # one day, the usual case
+            yield _spell(first), frame
+            continue
+        parts = frame.with_columns(days.alias("_date")).partition_by("_date", as_dict=True, include_key=False)
+        for (day,), rows in parts.items():
+            yield _spell(day), rows
 
 
 def _spell(day: object) -> str:

@@ -54,7 +54,7 @@ class DatasetFolder:
         """Put a file into place, durably."""
         path = self._path(day, sequence, version)
         _make_folder(path.parent)
-        rows.write_parquet(self._aside, compression="zstd", row_group_size=_ROW_GROUP)
+        rows.write_parquet(self._aside, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
         _sync(self._aside)
         self._aside.replace(path)
         _sync(path.parent)

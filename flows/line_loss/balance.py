@@ -83,8 +83,8 @@ class BalanceState:
 
     # ------------------------------------------------------------------ rounds
 
-    def take(self, outcomes: list[Outcome], network: list[Batch]) -> pl.DataFrame:
-        """Take in shards' outcomes and versions of the network; the rows of LineLoss that are new or restated."""
+    def take(self, outcomes: list[Outcome], network: list[Batch]) -> None:
+        """Take in shards' outcomes and versions of the network."""
         changed = False
         for batch in network:
             changed |= bool(batch.frame.height and self.network.apply(batch.frame))
@@ -97,6 +97,9 @@ class BalanceState:
         for outcome in outcomes:
             self._ticked[outcome.shard] = max(outcome.ticked, self._ticked.get(outcome.shard, MINIMUM))
             self._watermarks[outcome.shard] = max(outcome.watermark, self._watermarks.get(outcome.shard, MINIMUM))
+
+    def rows(self) -> pl.DataFrame:
+        """The rows of LineLoss that are new or restated since they were last asked for."""
         watermark = self._least(self._watermarks)
         closed = None
         if watermark != MINIMUM:

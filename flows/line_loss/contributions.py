@@ -70,7 +70,7 @@ class MeterShard:
     def __init__(self, key: str, rules: LossRules) -> None:
         self.key = key
         self.rules = rules
-        self.store = RegisterStore()
+        self.store = RegisterStore(rules.kept_readings)
         self.network = NetworkTable()
         self.watermark = Watermark(rules.delay)
         self.ticked: int | None = None  # windows below this number have been worked out
@@ -243,9 +243,8 @@ class MeterShard:
         store = self.store
         if int(store.count.max(initial=0)) < store.time.shape[1]:
             return
-        rules = self.rules
-        horizon = watermark - max(rules.lateness, rules.reach_back) - rules.window
-        store.evict(horizon, rules.alignment.estimate_span)
+        horizon = watermark - self.rules.kept
+        store.evict(horizon, self.rules.alignment.estimate_span)
         if self._unusable:
             self._unusable = {one for one in self._unusable if one[1] >= horizon}
 
@@ -331,7 +330,7 @@ class MeterShard:
             shard._unusable,
         ) = pickle.loads(data)  # noqa: S301 - our own recovery store
         shard.watermark.delay = rules.delay
-        shard.store = RegisterStore.load(store)
+        shard.store = RegisterStore.load(store, rules.kept_readings)
         shard.network.restore(network)
         shard._place = Placement.of(rules, shard.network, shard.store.meters, shard._codes)
         return shard

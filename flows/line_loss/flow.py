@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import bytewax.operators as op
@@ -57,12 +58,14 @@ class FlowRules:
         flush_at_end: when the input ends, work out what the watermark has not reached yet: in a replay, never on a
             stream that only pauses.
         keep_state: whether snapshots are of any use: not where no recovery store is.
+        pace: losses are stated at most this often, so that a burst of readings restates a window once; zero: always.
     """
 
     loss: LossRules
     balance: BalanceRules
     flush_at_end: bool = False
     keep_state: bool = True
+    pace: timedelta = timedelta(0)
 
 
 def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: Sinks, rules: FlowRules) -> Dataflow:
@@ -190,24 +193,41 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
 
 
 class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
-    """All balances."""
+    """All balances. The clock decides when rows are stated, never what they say."""
 
     def __init__(self, rules: FlowRules, state: Any) -> None:
         self._flush = rules.flush_at_end
         self._keep = rules.keep_state
+        self._pace = rules.pace
+        self._due = datetime.min.replace(tzinfo=UTC)
+        self._waiting = state is not None
         self._state = BalanceState(rules.balance) if state is None else BalanceState.load(rules.balance, state)
 
     def on_batch(self, values: list[Outcome | Batch]) -> tuple[Iterable[pl.DataFrame], bool]:
         outcomes = [value for value in values if isinstance(value, Outcome)]
         network = [value for value in values if isinstance(value, Batch)]
-        rows = self._state.take(outcomes, network)
-        return ([rows] if rows.height else []), StatefulBatchLogic.RETAIN
+        self._state.take(outcomes, network)
+        self._waiting = True
+        if self._pace and datetime.now(UTC) < self._due:
+            return [], StatefulBatchLogic.RETAIN
+        return self.on_notify()
+
+    def on_notify(self) -> tuple[Iterable[pl.DataFrame], bool]:
+        self._waiting = False
+        if self._pace:
+            self._due = datetime.now(UTC) + self._pace
+        return _rows(self._state.rows()), StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        return self._due if self._waiting else None
 
     def on_eof(self) -> tuple[Iterable[pl.DataFrame], bool]:
-        if not self._flush:
-            return [], StatefulBatchLogic.RETAIN
-        rows = self._state.flush()
-        return ([rows] if rows.height else []), StatefulBatchLogic.RETAIN
+        rows = self._state.flush() if self._flush else self._state.rows()
+        return _rows(rows), StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
         return self._state.dump() if self._keep else None
+
+
+def _rows(frame: pl.DataFrame) -> list[pl.DataFrame]:
+    return [frame] if frame.height else []

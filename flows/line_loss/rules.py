@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from flows.streaming.alignment import AlignmentRules
 
+_MOST_ROOM = 1024  # whoever has more readings gets more room when it comes to that
+
 
 @dataclass(frozen=True, slots=True)
 class LossRules:
@@ -19,3 +21,14 @@ class LossRules:
     power_per_kva: float
     class_percent: float
     refuse_unknown: bool = False
+
+    @property
+    def kept(self) -> int:
+        """How far behind the watermark readings are needed still, µs."""
+        return max(self.lateness, self.reach_back) + self.window
+
+    @property
+    def kept_readings(self) -> int:
+        """Room for the readings of a meter: half as much again as are needed, so that room is seldom made."""
+        span = self.kept + self.alignment.estimate_span
+        return min(3 * span // (2 * self.alignment.interval), _MOST_ROOM) + 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from bytewax.dataflow import Dataflow
@@ -69,7 +70,8 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         alarm_completeness=settings.line_loss.alarm_completeness,
         high_loss_percent=settings.line_loss.high_loss_percent,
     )
-    return FlowRules(loss, balance, flush_at_end=replay, keep_state=not replay)
+    pace = timedelta(seconds=0 if replay else settings.line_loss.restate_seconds)
+    return FlowRules(loss, balance, flush_at_end=replay, keep_state=not replay, pace=pace)
 
 
 def kafka_flow(settings: Settings | None = None) -> Dataflow:

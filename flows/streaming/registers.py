@@ -87,7 +87,11 @@ def readings_of(frame: pl.DataFrame, rows: Ints) -> Readings:
 
 
 class RegisterStore:
-    """Usable readings of many meters, each meter with a dense row number in order of first sight."""
+    """Usable readings of many meters, each meter with a dense row number in order of first sight.
+
+    Args:
+        capacity: room for so many readings of each meter; more is made when it is needed.
+    """
 
     def __init__(self, capacity: int = 16) -> None:
         self.meters: list[str] = []
@@ -134,11 +138,13 @@ class RegisterStore:
             self._resize(max(start + more, 2 * len(self.time), _LEAST_ROWS), self.time.shape[1])
 
     def _resize(self, rows: int, capacity: int) -> None:
+        filled = int(self.count.max(initial=0))
         for name in _MATRICES:
             old = getattr(self, name)
             # In Fortran's order: readings of many meters at one time lie side by side, as they come and are asked for.
+            # What has never been filled is not touched: it takes no memory yet.
             new = np.zeros((rows, capacity), old.dtype, order="F")
-            new[: old.shape[0], : old.shape[1]] = old
+            new[: old.shape[0], :filled] = old[:, :filled]
             setattr(self, name, new)
 
     # --------------------------------------------------------------- insertion
@@ -244,13 +250,14 @@ class RegisterStore:
         planes["received"] = planes["received"] - planes["time"]
         for name in ("time", "imported"):
             planes[name] = np.diff(planes[name], axis=0, prepend=0)
+        planes = {name: np.ascontiguousarray(plane) for name, plane in planes.items()}
         return pack((self.meters, self.count, planes, self._variants))
 
     @classmethod
-    def load(cls, data: bytes) -> RegisterStore:
+    def load(cls, data: bytes, capacity: int = 16) -> RegisterStore:
         """A store from its bytes."""
         meters, count, planes, variants = unpack(data)
-        store = cls(max(16, int(count.max(initial=0))))
+        store = cls(max(capacity, int(count.max(initial=0))))
         if meters:
             store._add(pl.Series("meter_id", meters, dtype=pl.String))
             store.count = count

@@ -25,7 +25,7 @@ def assemble(frame: pl.DataFrame, dead: list[DeadRow], offsets: Offsets, assembl
         lambda rows: [f"k{row}".encode() for row in rows],
         lambda rows: [f"v{row}".encode() for row in rows],
     )
-    return assembler.batch(taken)
+    return assembler.batch(assembler.checked(taken))
 
 
 @pytest.fixture

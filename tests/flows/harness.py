@@ -110,7 +110,8 @@ class Calculation:
         piece = batch("grid.network.v1", frame, None, finished=True)
         for shard in self.shards.values():
             self._take(shard.take([], [piece]), [])
-        self._keep(self.balance.take([], [piece]))
+        self.balance.take([], [piece])
+        self._keep(self.balance.rows())
 
     def readings(self, readings: list[Reading]) -> None:
         frame = frame_of(readings)
@@ -134,7 +135,8 @@ class Calculation:
             self.counts[name] = self.counts.get(name, 0) + count
         if outcome.energies.height:  # type: ignore[attr-defined]
             self.energies.append(outcome.energies)  # type: ignore[attr-defined]
-        self._keep(self.balance.take([outcome], network))  # type: ignore[list-item]
+        self.balance.take([outcome], network)  # type: ignore[list-item]
+        self._keep(self.balance.rows())
 
     def _keep(self, rows: pl.DataFrame) -> None:
         if rows.height:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -116,9 +117,11 @@ def test_snapshots_do_not_leave_small_files(tmp_path: Path) -> None:
 def test_a_full_file_is_sealed_before_the_snapshot(tmp_path: Path) -> None:
     part = build(tmp_path, rows_per_file=1_000)
     part.write_batch([energy((f"m{number}", 0, 0) for number in range(3_500))])
-    assert [path.name for path in sorted(dataset(tmp_path).rglob("*.parquet"))] == [
-        f"gridflow-0-{sequence:06d}-0000.parquet" for sequence in range(3)
-    ]
+    names = [f"gridflow-0-{sequence:06d}-0000.parquet" for sequence in range(3)]
+    deadline = time.monotonic() + 20  # it is written beside the flow
+    while [path.name for path in sorted(dataset(tmp_path).rglob("*.parquet"))] != names:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     sealed = read(tmp_path)
     assert len(sealed) == 3_000
     part.close()
