@@ -8,10 +8,11 @@ nullable column is null; times of any unit are taken, those without a zone as UT
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,6 @@ _NDJSON = (".ndjson", ".jsonl")
 # Classes of errors of lines that are no JSON at all.
 _NO_RECORD = frozenset({"UndecodableJson", "UnknownFraming"})
 _SUFFIXES = (".parquet", *_NDJSON)
-
-# Bytes of one buffered read of a column: with it a row group is streamed instead of being held whole.
-_COLUMN_BUFFER = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +114,8 @@ class ParquetReadings(ReadingsFile):
                 schema = file.schema_arrow
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{path}: cannot be read as Parquet: {_one_line(error)}") from None
+        groups = (self._metadata.row_group(number).num_rows for number in range(self._metadata.num_row_groups))
+        self._group_ends = [*accumulate(groups)]
         self._conversion: Conversion = conversion(contract, schema, str(path), self._first_value)
 
     @property
@@ -142,27 +142,23 @@ class ParquetReadings(ReadingsFile):
         Raises:
             InputError: the file is damaged.
         """
-        groups: list[int] = []
-        skip = start
-        for group in range(self._metadata.num_row_groups):
-            rows = self._metadata.row_group(group).num_rows
-            if groups or skip < rows:
-                groups.append(group)
-            else:
-                skip -= rows
         try:
-            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_COLUMN_BUFFER) as file:
-                # Single-threaded: the other cores have the flow's other workers to run.
-                for batch in file.iter_batches(
-                    size, row_groups=groups, columns=self._conversion.columns, use_threads=False
-                ):
-                    if skip >= batch.num_rows:
-                        skip -= batch.num_rows
-                        continue
-                    yield self._chunk(batch.slice(skip))
-                    skip = 0
-        except (OSError, pa.ArrowException) as error:
+            scan = pl.scan_parquet(self.path, glob=False, hive_partitioning=False).select(self._conversion.columns)
+            while start < self.rows:
+                count = self._next_end(start, size) - start
+                source = scan.slice(start, count).collect()
+                if source.height != count:
+                    raise InputError(f"{self.path}: damaged: it ends at row {start + source.height} of {self.rows}")
+                yield self._chunk(source)
+                start += count
+        except (OSError, pl.exceptions.PolarsError) as error:
             raise InputError(f"{self.path}: damaged: {_one_line(error)}") from None
+
+    def _next_end(self, start: int, size: int) -> int:
+        """Where the chunk that begins at ``start`` ends: with a row group, if one ends within its size."""
+        at = bisect_right(self._group_ends, start + size)
+        end = self._group_ends[at - 1] if at else 0
+        return end if end > start else min(start + size, self.rows)
 
     def _first_value(self, column: str) -> object:
         with pq.ParquetFile(self.path) as file:
@@ -170,9 +166,7 @@ class ParquetReadings(ReadingsFile):
                 return batch.column(0)[0].as_py()
         return None
 
-    def _chunk(self, batch: pa.RecordBatch) -> Chunk:
-        source = pl.from_arrow(batch)
-        assert isinstance(source, pl.DataFrame)
+    def _chunk(self, source: pl.DataFrame) -> Chunk:
         frame = source.select(self._conversion.expressions).with_row_index("_row")
         frame = frame.with_columns(pl.col("_row").cast(pl.Int64))
         dead = misfits(self._conversion.lossy, source, frame)
