@@ -2,6 +2,15 @@
 
 import os
 
-# Before Polars is imported: frames are one batch each, and for those the hand-over to a pool of threads costs more
-# than it saves. Flows use several cores by several workers.
-os.environ.setdefault("POLARS_MAX_THREADS", "1")
+# Before the libraries are imported; whoever knows better sets them outside.
+for _name, _value in {
+    # Frames are one batch each, and for those the hand-over to a pool of threads costs more than it saves. Flows use
+    # several cores by several workers.
+    "POLARS_MAX_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",  # nothing here multiplies matrices
+    # Memory comes and goes with every batch: let the allocator keep it a while, and not ask for huge pages, which
+    # have to be cleared as a whole.
+    "_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:-1",
+    "NUMPY_MADVISE_HUGEPAGE": "0",
+}.items():
+    os.environ.setdefault(_name, _value)

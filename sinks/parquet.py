@@ -39,6 +39,7 @@ from sinks.rows import conform, highest_revision
 
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"  # how Hive, DuckDB and Polars spell a null partition value
 
+_DAY = 86_400_000_000  # µs
 _OPEN_FILES_OF_ROWS = 4  # a partition holds at most this many full files' rows in memory
 _IDLE_SNAPSHOTS = 10  # a date untouched for so many snapshots leaves memory
 
@@ -110,7 +111,8 @@ class _OpenFile:
 
     def merge(self, identity: tuple[str, ...]) -> None:
         if self.pending:
-            self.rows = highest_revision(pl.concat([self.rows, *self.pending], rechunk=False), identity)
+            rows = pl.concat([self.rows, *self.pending], rechunk=False)
+            self.rows = highest_revision(rows, identity)
             self.pending, self.pending_rows = [], 0
 
 
@@ -197,15 +199,11 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
 
 def _by_date(frames: list[pl.DataFrame], time: str) -> Iterator[tuple[str, pl.DataFrame]]:
     for frame in frames:
-        days = frame.get_column(time).dt.date()
-        first, last = days.min(), days.max()
-        if first == last and (first is None or not days.null_count()):  # one day, the usual case
-            yield _spell(first), frame
+        moments = frame.get_column(time).to_physical()
+        if not moments.null_count() and moments.min() // _DAY == moments.max() // _DAY:  # type: ignore[operator]
+            yield frame.get_column(time)[0].date().isoformat(), frame  # the usual case
             continue
-        parts = frame.with_columns(days.alias("_date")).partition_by("_date", as_dict=True, include_key=False)
+        days = frame.get_column(time).dt.date().alias("_date")
+        parts = frame.with_columns(days).partition_by("_date", as_dict=True, include_key=False)
         for (day,), rows in parts.items():
-            yield _spell(day), rows
-
-
-def _spell(day: object) -> str:
-    return day.isoformat() if isinstance(day, date) else NO_DATE
+            yield day.isoformat() if isinstance(day, date) else NO_DATE, rows

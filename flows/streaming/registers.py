@@ -33,7 +33,7 @@ NO_EXPORT = -1
 UNUSABLE_QUALITY = 0x01 | 0x10 | 0x40 | 0x80
 
 _LEAST_ROWS = 64  # a matrix of one row is in both orders at once, and would be compiled for anew
-_MATRICES = ("time", "imported", "exported", "received", "versions")
+_FIELDS = ("time", "imported", "exported", "received", "versions")
 
 
 class Columns(NamedTuple):
@@ -43,7 +43,7 @@ class Columns(NamedTuple):
     imported: Ints
     exported: Ints
     received: Ints
-    versions: npt.NDArray[np.int32]
+    versions: Ints
     size: Ints
 
 
@@ -98,13 +98,15 @@ class RegisterStore:
         self._names = pl.Series(dtype=pl.String)
         self._rows = CodeMap()
         self.count: Ints = np.zeros(0, np.int64)
-        self.time: Ints = np.zeros((0, capacity), np.int64)
-        self.imported: Ints = np.zeros((0, capacity), np.int64)
-        self.exported: Ints = np.zeros((0, capacity), np.int64)
-        self.received: Ints = np.zeros((0, capacity), np.int64)
-        self.versions: npt.NDArray[np.int32] = np.zeros((0, capacity), np.int32)
+        self._take(np.zeros((capacity, 0, len(_FIELDS)), np.int64))
         # (row, time) -> every (received, import, export) seen, where there was more than one
         self._variants: dict[tuple[int, int], set[tuple[int, int, int]]] = {}
+
+    def _take(self, readings: Ints) -> None:
+        """Set the readings [position, row, field]; of each field there is a view [row, position]."""
+        # Readings of many meters at one time lie side by side, as they come and are asked for; and a reading's fields.
+        self._readings = readings
+        self.time, self.imported, self.exported, self.received, self.versions = readings.transpose(2, 1, 0)
 
     @property
     def columns(self) -> Columns:
@@ -139,13 +141,10 @@ class RegisterStore:
 
     def _resize(self, rows: int, capacity: int) -> None:
         filled = int(self.count.max(initial=0))
-        for name in _MATRICES:
-            old = getattr(self, name)
-            # In Fortran's order: readings of many meters at one time lie side by side, as they come and are asked for.
-            # What has never been filled is not touched: it takes no memory yet.
-            new = np.zeros((rows, capacity), old.dtype, order="F")
-            new[: old.shape[0], :filled] = old[:, :filled]
-            setattr(self, name, new)
+        # What has never been filled is not touched: it takes no memory yet.
+        new = np.zeros((capacity, rows, len(_FIELDS)), np.int64)
+        new[:filled, : self._readings.shape[1]] = self._readings[:filled]
+        self._take(new)
 
     # --------------------------------------------------------------- insertion
 
@@ -233,8 +232,7 @@ class RegisterStore:
         if not drop.any():
             return
         kept = int((self.count - drop).max())
-        for name in _MATRICES:
-            _move_left(getattr(self, name)[:n], drop, kept)
+        _forget_first(self._readings[:, :n], drop, kept)
         self.count = self.count - drop
         if self._variants:
             first = self.time[rows, 0]
@@ -245,7 +243,7 @@ class RegisterStore:
     def dump(self) -> bytes:
         """The store as compressed bytes."""
         n, width = len(self.meters), int(self.count.max(initial=0))
-        planes = {name: getattr(self, name)[:n, :width].T for name in _MATRICES}
+        planes = {name: self._readings[:width, :n, number] for number, name in enumerate(_FIELDS)}
         # Differences are small numbers, and small numbers compress. Where they overflow, the sums come round again.
         planes["received"] = planes["received"] - planes["time"]
         for name in ("time", "imported"):
@@ -270,14 +268,14 @@ class RegisterStore:
         return store
 
 
-def _move_left(matrix: npt.NDArray[Any], drop: Ints, kept: int) -> None:
-    """Take the first ``drop[row]`` columns out of each row; at most ``kept`` columns stay filled."""
+def _forget_first(readings: Ints, drop: Ints, kept: int) -> None:
+    """Take the first ``drop[row]`` readings [position, row, field] out of each row; at most ``kept`` stay."""
     steps = np.unique(drop)
     if len(steps) == 1:
-        matrix[:, :kept] = matrix[:, steps[0] : steps[0] + kept]
+        readings[:kept] = readings[steps[0] : steps[0] + kept]
         return
-    columns = np.minimum(np.arange(kept)[None, :] + drop[:, None], matrix.shape[1] - 1)
-    matrix[:, :kept] = np.take_along_axis(matrix, columns, axis=1)
+    places = np.minimum(np.arange(kept)[:, None] + drop[None, :], len(readings) - 1)
+    readings[:kept] = np.take_along_axis(readings, places[:, :, None], axis=0)
 
 
 @compiled
