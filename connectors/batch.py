@@ -101,6 +101,9 @@ class Gate(Protocol):
     def admit(self, frame: pl.DataFrame) -> Verdict:
         """Judge a frame of decoded, valid rows and advance the frontier."""
 
+    def settle(self) -> None:
+        """No more will come."""
+
     def state(self) -> Any:
         """What to keep over a restart; picklable."""
 

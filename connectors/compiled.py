@@ -48,6 +48,11 @@ if _FOLDER is not None:
     _config.CACHE_DIR = str(_FOLDER)
 
 
+def is_compiled() -> bool:
+    """Whether code of this state of the sources is kept: then it only has to be loaded."""
+    return _FOLDER is not None and next(_FOLDER.rglob("*.nbc"), None) is not None
+
+
 def compiled(function: Function) -> Function:
     """Compile a function; division by zero gives inf or nan as in numpy, and sums are not reordered."""
     kept = _FOLDER is not None

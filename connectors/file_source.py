@@ -173,6 +173,7 @@ class _Lane:
         chunk = next(self._chunks, None)
         if chunk is None:
             self.finished = True
+            self._gate.settle()
             self._chunks = None
             return self.standing()
         first = self._row

@@ -19,7 +19,8 @@ from connectors.decode import Decoder
 from connectors.file_source import FileSource
 from connectors.kafka_source import KafkaSource
 from connectors.stopping import stop_requested
-from flows.streaming.event_time import SECOND, PartitionGate
+from flows.streaming.event_time import SECOND
+from flows.streaming.gate import PartitionGate
 from ops.settings import RegistrySettings, RuntimeSettings, Settings
 from schemas import Contract
 from schemas.encode import Encoder
@@ -56,6 +57,9 @@ class OpenGate:
     def admit(self, frame: pl.DataFrame) -> Verdict:
         """All rows."""
         return Verdict(np.ones(frame.height, bool), np.zeros(frame.height, bool))
+
+    def settle(self) -> None:
+        """Nothing."""
 
     def state(self) -> Any:
         """Nothing."""

@@ -15,6 +15,7 @@ from connectors.stopping import stop_on_sigterm
 from flows.line_loss.balance import BalanceRules
 from flows.line_loss.flow import METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, line_loss_flow
 from flows.line_loss.rules import LossRules
+from flows.line_loss.warm_up import warm_up
 from flows.streaming.alignment import AlignmentRules
 from flows.streaming.event_time import SECOND
 from flows.wiring import (
@@ -80,6 +81,8 @@ def kafka_flow(settings: Settings | None = None) -> Dataflow:
     set_up_logging(settings.runtime)
     set_up_collector()
     stop_on_sigterm()
+    rules = rules_of(settings)
+    warm_up(contract(METER_TOPIC), rules.loss)
     if settings.runtime.metrics_port:
         serve_metrics(settings.runtime.metrics_port, settings.runtime.metrics_host)
     refuse = settings.line_loss.unknown_meters == "dead-letter"
@@ -100,7 +103,7 @@ def kafka_flow(settings: Settings | None = None) -> Dataflow:
         late={"kafka": LetterSink(config, LATE_SUFFIX, topic_prefix=prefix)},
         counts=MetricsSink(),
     )
-    return line_loss_flow(meters, network, sinks, rules_of(settings))
+    return line_loss_flow(meters, network, sinks, rules)
 
 
 def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]:
@@ -110,6 +113,7 @@ def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]
         InputError: the folder does not hold what the flow reads.
     """
     set_up_collector()
+    rules = rules_of(settings, replay=True)
     gate = gate_factory(settings, "meter_id", "time")
     meters = file_source(settings, folder, contract(METER_TOPIC), gate)
     network = None
@@ -127,4 +131,5 @@ def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]
         late={"parquet": parquet_sink(settings, contract(DEAD_LETTER), writer="late")},
         counts=MetricsSink(),
     )
-    return line_loss_flow(meters, network, sinks, rules_of(settings, replay=True)), meters
+    warm_up(contract(METER_TOPIC), rules.loss)
+    return line_loss_flow(meters, network, sinks, rules), meters

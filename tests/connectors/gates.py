@@ -24,6 +24,9 @@ class OpenGate:
             self.frontier = newest if self.frontier is None else max(newest, self.frontier)
         return Verdict(np.ones(len(frame), np.bool_), np.zeros(len(frame), np.bool_))
 
+    def settle(self) -> None:
+        """Nothing is in doubt."""
+
     def state(self) -> Any:
         """The frontier."""
         return self.frontier

@@ -9,7 +9,7 @@ from flows.line_loss.balance import BalanceRules, BalanceState
 from flows.line_loss.contributions import READING, MeterShard
 from flows.line_loss.rules import LossRules
 from flows.streaming.alignment import AlignmentRules
-from flows.streaming.event_time import PartitionGate
+from flows.streaming.gate import PartitionGate
 from flows.streaming.shards import ShardRouter, shard_key
 from schemas import contract
 from tests.flows.reference import SECOND, Reading, Rules
@@ -126,7 +126,10 @@ class Calculation:
         self.balance = BalanceState.load(self.balance.rules, self.balance.dump())
 
     def end(self) -> None:
+        self.gate.settle()
+        last = batch("grid.meter.v1", frame_of([]), self.gate.frontier, finished=True)
         for shard in self.shards.values():
+            self._take(shard.take([last], []), [])
             self._take(shard.flush(), [])
         self._keep(self.balance.flush())
 

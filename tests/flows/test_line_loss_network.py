@@ -132,7 +132,8 @@ def test_a_century_without_readings_is_passed_over() -> None:
     calculation.network(moved())
     century = 100 * 365 * 24 * 60 * MINUTE
     calculation.readings(readings())
-    later = [replace(r, time=r.time + century, imported=r.imported + 50, received=None) for r in readings(2)]
+    later = [replace(r, time=r.time + century, imported=r.imported + 50) for r in readings(2)]
+    later = [replace(r, received=r.time + SECOND) for r in later]
     calculation.readings(later[:20])
     calculation.restart()
     calculation.readings(later[20:])
