@@ -22,6 +22,13 @@ RawRows = Callable[[list[int]], Sequence[bytes | None]]
 """Gives the original keys, or values, of some rows."""
 
 
+Narrow = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def _whole(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """Messages taken from a source partition, decoded.
@@ -53,6 +60,7 @@ class Assembler:
         gate: judges by event time.
         future_limit_seconds: how far an event time may be ahead of its ``received_time``; None is no limit.
         keep_raw: whether the frame carries ``_key`` and ``_value``, the original bytes of each message.
+        narrow: gives what is to be passed on of checked rows: the columns that the flow uses, and ``_row``.
     """
 
     def __init__(
@@ -64,8 +72,10 @@ class Assembler:
         *,
         future_limit_seconds: float | None = None,
         keep_raw: bool = False,
+        narrow: Narrow | None = None,
     ) -> None:
         self._contract = contract
+        self._narrow = narrow or _whole
         self._partition = partition
         self._partitions = partitions
         self._future_limit = future_limit_seconds
@@ -73,7 +83,8 @@ class Assembler:
         self.gate = gate
         added = ["_offset", "_key", "_value"] if keep_raw else ["_offset"]
         kinds = {"_offset": pl.Int64}
-        self._no_rows = contract.empty().with_columns(
+        no_rows = self._narrow(contract.empty().with_columns(pl.lit(None, pl.Int64).alias("_row")))
+        self._no_rows = no_rows.drop("_row").with_columns(
             pl.lit(None, kinds.get(name, pl.Binary)).alias(name) for name in added
         )
         self._no_letters = LETTER_SCHEMA.to_frame()
@@ -111,11 +122,11 @@ class Assembler:
         )
 
     def checked(self, taken: Taken) -> Taken:
-        """The same without the rows that the contract's rules refuse; those are dead. Safe in any thread."""
+        """The same, narrowed, without the rows that the contract's rules refuse: those are dead. For any thread."""
         good, invalid = validate(self._contract, taken.frame, self._future_limit)
         if not invalid:
-            return taken
-        return replace(taken, frame=taken.frame.filter(good), dead=taken.dead + invalid)
+            return replace(taken, frame=self._narrow(taken.frame))
+        return replace(taken, frame=self._narrow(taken.frame.filter(good)), dead=taken.dead + invalid)
 
     def batch(self, taken: Taken, *, frontier: int | None = None, caught_up: bool = False) -> Batch:
         """Judge messages that were checked.
@@ -160,7 +171,7 @@ class Assembler:
             rows = frame["_row"].to_list()
             added.append(pl.Series("_key", taken.keys(rows), pl.Binary))
             added.append(pl.Series("_value", taken.values(rows), pl.Binary))
-        return frame.with_columns(added).drop("_row")
+        return pl.DataFrame([*(column for column in frame.iter_columns() if column.name != "_row"), *added])
 
     def _late(self, frame: pl.DataFrame) -> list[DeadRow]:
         time = self._contract.time

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from connectors.assemble import Assembler, Taken
+from connectors.assemble import Assembler, Narrow, Taken
 from connectors.batch import Batch, Gate, GateFactory
 from connectors.decode import Decoder
 from connectors.errors import InputError
@@ -42,6 +42,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         chunk_rows: most rows in a batch.
         future_limit_seconds: how far an event time may be ahead of its ``received_time``; None is no limit.
         keep_raw: whether frames carry ``_key`` and ``_value``; costs about as much as reading itself.
+        narrow: gives what is to be passed on of checked rows; see ``Assembler``.
         paths: the files, if not those that the folder holds by the topic's name.
 
     Raises:
@@ -58,6 +59,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         chunk_rows: int = 200_000,
         future_limit_seconds: float | None = None,
         keep_raw: bool = False,
+        narrow: Narrow | None = None,
         paths: list[Path] | None = None,
     ) -> None:
         paths = topic_paths(folder, contract.topic) if paths is None else paths
@@ -68,6 +70,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
         self._chunk_rows = chunk_rows
         self._future_limit = future_limit_seconds
         self._keep_raw = keep_raw
+        self._narrow = narrow
         shared = decoder()
         self._files = {path.relative_to(folder).as_posix(): open_readings(path, contract, shared) for path in paths}
 
@@ -105,6 +108,7 @@ class FileSource(FixedPartitionedSource[Batch, list[FileState]]):
                     self._gate(self._contract.topic, number),
                     future_limit_seconds=self._future_limit,
                     keep_raw=self._keep_raw,
+                    narrow=self._narrow,
                 ),
                 states.get(name),
             )

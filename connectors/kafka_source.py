@@ -17,7 +17,7 @@ from typing import Any
 from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka import KafkaException
 
-from connectors.assemble import Assembler
+from connectors.assemble import Assembler, Narrow
 from connectors.batch import Batch, GateFactory
 from connectors.decode import Decoder
 from connectors.kafka_client import Connection, patiently
@@ -27,7 +27,7 @@ from schemas import Contract
 
 log = logging.getLogger(__name__)
 
-_FULL_BATCHES = 8  # of so many partitions; with more of them batches are smaller
+_FULL_BATCHES = 4  # of so many partitions; with more of them batches are smaller
 _LEAST_BATCH = 5_000
 _PREFETCH_KILOBYTES = 256 * 1024
 
@@ -49,6 +49,7 @@ class KafkaSource(FixedPartitionedSource[Batch, KafkaState]):
         gate: makes the gate of (topic, partition).
         future_limit_seconds: how far an event time may be ahead of its ``received_time``; None is no limit.
         keep_raw: whether frames carry ``_key`` and ``_value``.
+        narrow: gives what is to be passed on of checked rows; see ``Assembler``.
         timeout: seconds to wait for the broker's answers at the start.
     """
 
@@ -63,11 +64,12 @@ class KafkaSource(FixedPartitionedSource[Batch, KafkaState]):
         topic: str | None = None,
         start: str = "earliest",
         on_lost_offset: OnLostOffset = "error",
-        batch_messages: int = 100_000,
+        batch_messages: int = 200_000,
         poll_interval: float = 0.05,
         idle_after: float = 60.0,
         future_limit_seconds: float | None = None,
         keep_raw: bool = False,
+        narrow: Narrow | None = None,
         timeout: float = 30.0,
     ) -> None:
         self._config = config
@@ -79,6 +81,7 @@ class KafkaSource(FixedPartitionedSource[Batch, KafkaState]):
         self._gate = gate
         self._future_limit = future_limit_seconds
         self._keep_raw = keep_raw
+        self._narrow = narrow
         self._rules = PartRules(on_lost_offset, batch_messages, timedelta(seconds=poll_interval), idle_after, timeout)
         self._lock = threading.Lock()  # the workers of a process share the source
         self._partitions: int | None = None
@@ -130,7 +133,7 @@ class KafkaSource(FixedPartitionedSource[Batch, KafkaState]):
         )  # fmt: skip
         assembler = Assembler(
             self._contract, partition, partitions, gate,
-            future_limit_seconds=self._future_limit, keep_raw=self._keep_raw,
+            future_limit_seconds=self._future_limit, keep_raw=self._keep_raw, narrow=self._narrow,
         )  # fmt: skip
         return KafkaPart(connection, assembler, self._decoder(), (offset, end), rules)
 

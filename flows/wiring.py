@@ -14,6 +14,7 @@ import polars as pl
 import structlog
 from bytewax.inputs import Source
 
+from connectors.assemble import Narrow
 from connectors.batch import Batch, Gate, Verdict
 from connectors.decode import Decoder
 from connectors.file_source import FileSource
@@ -95,7 +96,12 @@ def decoders(settings: Settings, contract: Contract) -> Callable[[], Decoder]:
 
 
 def kafka_source(
-    settings: Settings, contract: Contract, gate: Callable[[str, int], Gate], *, keep_raw: bool = False
+    settings: Settings,
+    contract: Contract,
+    gate: Callable[[str, int], Gate],
+    *,
+    keep_raw: bool = False,
+    narrow: Narrow | None = None,
 ) -> Source[Batch]:
     """The source of a contract's topic on the cluster of the settings."""
     kafka = settings.kafka
@@ -112,6 +118,7 @@ def kafka_source(
         decoder=decoders(settings, contract),
         gate=gate,
         keep_raw=keep_raw,
+        narrow=narrow,
         future_limit_seconds=settings.event_time.future_limit_seconds,
     )
 
@@ -124,6 +131,7 @@ def file_source(
     *,
     paths: list[Path] | None = None,
     keep_raw: bool = False,
+    narrow: Narrow | None = None,
 ) -> FileSource:
     """The source of a contract's files in a folder, or of the named ones."""
     return FileSource(
@@ -132,6 +140,7 @@ def file_source(
         decoder=decoders(settings, contract),
         gate=gate,
         keep_raw=keep_raw,
+        narrow=narrow,
         paths=paths,
         future_limit_seconds=settings.event_time.future_limit_seconds,
     )

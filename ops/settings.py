@@ -80,7 +80,7 @@ class KafkaSettings(_Section):
     ssl_key_password: SecretStr | None = None
     ssl_key_password_file: Path | None = None
     topic_prefix: str = Field("", description="Put before every topic name, to share a cluster.")
-    batch_messages: PositiveInt = Field(100_000, description="Most messages taken per poll of one partition.")
+    batch_messages: PositiveInt = Field(200_000, description="Most messages taken per poll of one partition.")
     poll_interval_ms: NonNegativeInt = Field(50, description="Pause before polling a drained partition again.")
 
     @field_validator("start")

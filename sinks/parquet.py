@@ -7,8 +7,8 @@ scan, and would mix two contents if it were replaced under its name.
 There is no small file per snapshot: each (partition, date) has one open file, written anew as its next
 version, with the rows that came since, until it has ``rows_per_file`` rows; then it is sealed and the
 sequence goes on. A version holds all identities of the one before, which is deleted some seconds later, when
-its readers are through. Within an open file only the highest revision of an identity is kept; over several
-files a reader keeps it himself::
+its readers are through. A snapshot keeps only the highest revision of an identity in an open file; of what was
+written before, and over several files, a reader keeps it himself::
 
     pl.scan_parquet("output/line_loss").sort("revision").unique(["element_id", "window_start"], keep="last")
 
@@ -134,9 +134,7 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
                 file = self._open[day] = self._take_up(day)
             self._open.move_to_end(day)
             file.add(rows)
-            # Merging at every batch would cost the whole file's rows each time: let a quarter come together
-            # first.
-            if file.height >= self._rows_per_file and 4 * file.pending_rows >= self._rows_per_file:
+            if file.height >= self._rows_per_file:
                 self._seal(day, file)
         while len(self._open) > 1 and self._rows_in_memory() > _OPEN_FILES_OF_ROWS * self._rows_per_file:
             self._release(next(iter(self._open)))
@@ -161,11 +159,14 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
         return sum(file.height for file in self._open.values())
 
     def _seal(self, day: str, file: _OpenFile) -> None:
-        file.merge(self._contract.identity)
-        while file.rows.height >= self._rows_per_file:
-            rest = file.rows.slice(self._rows_per_file)
-            self._write(day, file, file.rows.head(self._rows_per_file), left=rest.height)
-            file.rows, file.sequence, file.version = rest, file.sequence + 1, 0
+        # As they came: to look for superseded rows costs more than to write the few there are.
+        rows = pl.concat([file.rows, *file.pending], rechunk=False)
+        file.pending, file.pending_rows = [], 0
+        while rows.height >= self._rows_per_file:
+            full, rows = rows.head(self._rows_per_file), rows.slice(self._rows_per_file)
+            self._write(day, file, full, left=rows.height)
+            file.sequence, file.version = file.sequence + 1, 0
+        file.rows = rows
 
     def _flush(self, day: str, file: _OpenFile) -> None:
         file.merge(self._contract.identity)

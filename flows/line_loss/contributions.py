@@ -41,7 +41,7 @@ class Outcome:
     Attributes:
         shard: its key.
         contributions: differences per (element, window).
-        energies: rows of MeterEnergy that are new or restated.
+        energies: frames of MeterEnergy, rows that are new or restated.
         ticked: windows that end by here (µs) have been worked out.
         watermark: the shard's watermark, µs.
         dead: letters for the dead-letter topic.
@@ -51,7 +51,7 @@ class Outcome:
 
     shard: str
     contributions: Contributions
-    energies: pl.DataFrame
+    energies: list[pl.DataFrame]
     ticked: int
     watermark: int
     dead: pl.DataFrame
@@ -118,7 +118,7 @@ class MeterShard:
         return Outcome(
             self.key,
             totals.total(list(self._codes)),
-            energies.frame(self.store, self.rules.window),
+            energies.frames(self.store, self.rules.window),
             ticked,
             self.watermark.value,
             pl.concat(dead) if dead else pl.DataFrame(schema=LETTER_SCHEMA),
@@ -227,7 +227,8 @@ class MeterShard:
             energies.add(pairs, aligned)
             window += count
         self.ticked = until
-        self._evict(watermark)
+        if self.store.crowded:
+            self._evict()
 
     def _next_known(self, rows: Ints, window: int) -> int:
         """The first window from ``window`` on of which some meter may have something to say."""
@@ -239,12 +240,12 @@ class MeterShard:
         earliest = int(self.store.time[rows[coming], at[coming]].min())
         return max(window, (earliest - self.rules.alignment.backcast) // self.rules.window)
 
-    def _evict(self, watermark: int) -> None:
-        store = self.store
-        if int(store.count.max(initial=0)) < store.time.shape[1]:
+    def _evict(self) -> None:
+        """Forget readings on which nothing can rest any more."""
+        if self.watermark.value == MINIMUM:
             return
-        horizon = watermark - self.rules.kept
-        store.evict(horizon, self.rules.alignment.estimate_span)
+        horizon = self.watermark.value - self.rules.kept
+        self.store.evict(horizon, self.rules.alignment.estimate_span)
         if self._unusable:
             self._unusable = {one for one in self._unusable if one[1] >= horizon}
 
@@ -303,6 +304,7 @@ class MeterShard:
 
     def dump(self) -> bytes:
         """The state as bytes."""
+        self._evict()
         return pickle.dumps(
             (
                 self.store.dump(),

@@ -30,36 +30,27 @@ class Energies:
             self._pairs.append(pairs)
             self._aligned.append(aligned)
 
-    def frame(self, store: RegisterStore, width: int) -> pl.DataFrame:
+    def frames(self, store: RegisterStore, width: int) -> list[pl.DataFrame]:
         """The rows in the order in which they were added.
 
         Args:
             store: knows the meters.
             width: of windows, µs.
         """
-        if not self._pairs:
-            return pl.DataFrame()
-        columns = ("imported", "exported", "measured", "facts")
-        imported, exported, measured, facts = (
-            np.concatenate([getattr(aligned, name) for aligned in self._aligned]) for name in columns
-        )
-        begin = np.concatenate([pairs.window for pairs in self._pairs]) * width
-        return pl.DataFrame(
-            [
-                store.names(np.concatenate([pairs.row for pairs in self._pairs])).alias("meter_id"),
-                pl.Series("window_start", begin),
-                pl.Series("window_end", begin + width),
-                pl.Series("import_kwh", imported / MICRO_WH_PER_KWH),
-                pl.Series("export_kwh", exported / MICRO_WH_PER_KWH),
-                pl.Series("measured_share", measured / width),
-                pl.Series("revision", facts),
-            ]
-        ).select(
-            "meter_id",
-            pl.col("window_start", "window_end").cast(_TIME),
-            "import_kwh",
-            "export_kwh",
-            "measured_share",
-            pl.lit(None, pl.Float64).alias("clock_offset_seconds"),
-            "revision",
-        )
+        return [_frame(store, width, *one) for one in zip(self._pairs, self._aligned, strict=True)]
+
+
+def _frame(store: RegisterStore, width: int, pairs: Pairs, aligned: Aligned) -> pl.DataFrame:
+    begin = pairs.window * width
+    return pl.DataFrame(
+        [
+            store.names(pairs.row).alias("meter_id"),
+            pl.Series("window_start", begin).cast(_TIME),
+            pl.Series("window_end", begin + width).cast(_TIME),
+            pl.Series("import_kwh", aligned.imported / MICRO_WH_PER_KWH),
+            pl.Series("export_kwh", aligned.exported / MICRO_WH_PER_KWH),
+            pl.Series("measured_share", aligned.measured / width),
+            pl.Series("clock_offset_seconds", [None], pl.Float64).new_from_index(0, len(begin)),
+            pl.Series("revision", aligned.facts),
+        ]
+    )

@@ -31,6 +31,7 @@ from flows.streaming.shards import ShardRouter, shard_key
 
 NAME = "line-loss"
 METER_TOPIC = "grid.meter.v1"
+METER_ID = "meter_id"
 NETWORK_TOPIC = "grid.network.v1"
 _BALANCE = "balance"
 
@@ -80,7 +81,7 @@ def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: 
     flow = Dataflow("line_loss")
     shards = rules.balance.shards
     readings = op.input("meters", flow, meters)
-    router = ShardRouter("meter_id", READING, shards)
+    router = ShardRouter(METER_ID, READING, shards)
     to_shards = op.flat_map("to_shards", readings, router.pieces)
     to_balance = None
     letters = [op.flat_map("refused", readings, _letters("dead"))]
@@ -98,7 +99,7 @@ def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: 
     late.append(op.flat_map("too_late_in_shard", outcomes, _letters("late")))
     counts.append(op.map("count_outcomes", outcomes, _count_outcome))
     energies = op.flat_map("energies", outcomes, _energies)
-    sums = op.map("sums", outcomes, lambda item: (_BALANCE, replace(item[1], shard=item[0], energies=_NOTHING)))
+    sums = op.map("sums", outcomes, lambda item: (_BALANCE, replace(item[1], shard=item[0], energies=[])))
     parts: KeyedStream[Any] = sums if to_balance is None else op.merge("sums_and_network", sums, to_balance)
     losses = op.stateful_batch(_BALANCE, parts, lambda state: _BalanceLogic(rules, state))
 
@@ -111,7 +112,6 @@ def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: 
     return flow
 
 
-_NOTHING = pl.DataFrame()
 _NO_TIME = pl.lit(None, pl.Datetime("us", "UTC")).alias("time")
 
 
@@ -135,7 +135,7 @@ def _letters(kind: str) -> Callable[[Any], Iterable[tuple[str, pl.DataFrame]]]:
 
 def _energies(item: tuple[str, Outcome]) -> Iterable[tuple[str, pl.DataFrame]]:
     key, outcome = item
-    return [(key, outcome.energies)] if outcome.energies.height else []
+    return [(key, frame) for frame in outcome.energies]
 
 
 def _count_batch(batch: Batch) -> tuple[str, dict[str, Any]]:

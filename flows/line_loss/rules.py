@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flows.streaming.alignment import AlignmentRules
 
-_MOST_ROOM = 1024  # whoever has more readings gets more room when it comes to that
+_MOST_ROOM = 2048  # whoever has more readings gets more room when it comes to that
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,6 @@ class LossRules:
 
     @property
     def kept_readings(self) -> int:
-        """Room for the readings of a meter: half as much again as are needed, so that room is seldom made."""
+        """Room for the readings of a meter: twice as much as is needed, so that forgetting is seldom due."""
         span = self.kept + self.alignment.estimate_span
-        return min(3 * span // (2 * self.alignment.interval), _MOST_ROOM) + 16
+        return min(2 * span // self.alignment.interval, _MOST_ROOM) + 16

@@ -13,11 +13,13 @@ from connectors.file_source import FileSource
 from connectors.files import topic_paths
 from connectors.stopping import stop_on_sigterm
 from flows.line_loss.balance import BalanceRules
-from flows.line_loss.flow import METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, line_loss_flow
+from flows.line_loss.contributions import READING
+from flows.line_loss.flow import METER_ID, METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, line_loss_flow
 from flows.line_loss.rules import LossRules
 from flows.line_loss.warm_up import warm_up
 from flows.streaming.alignment import AlignmentRules
 from flows.streaming.event_time import SECOND
+from flows.streaming.shards import narrowed
 from flows.wiring import (
     file_source,
     frame_sinks,
@@ -87,7 +89,7 @@ def kafka_flow(settings: Settings | None = None) -> Dataflow:
         serve_metrics(settings.runtime.metrics_port, settings.runtime.metrics_host)
     refuse = settings.line_loss.unknown_meters == "dead-letter"
     gate = gate_factory(settings, "meter_id", "time")
-    meters = kafka_source(settings, contract(METER_TOPIC), gate, keep_raw=refuse)
+    meters = kafka_source(settings, contract(METER_TOPIC), gate, keep_raw=refuse, narrow=narrowed(METER_ID, READING))
     network: Source[Batch]
     if settings.network_file is not None:
         path = settings.network_file
@@ -115,7 +117,7 @@ def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]
     set_up_collector()
     rules = rules_of(settings, replay=True)
     gate = gate_factory(settings, "meter_id", "time")
-    meters = file_source(settings, folder, contract(METER_TOPIC), gate)
+    meters = file_source(settings, folder, contract(METER_TOPIC), gate, narrow=narrowed(METER_ID, READING))
     network = None
     if settings.network_file is not None:
         path = settings.network_file

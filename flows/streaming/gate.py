@@ -128,8 +128,8 @@ class PartitionGate:
         """Judge the rows in arrival order and advance the frontier."""
         times = to_micros(frame.get_column(self._time))
         count = len(times)
-        if not count:
-            return Verdict(np.ones(0, bool), np.zeros(0, bool))
+        if not count or self._all_usual(int(times.min()), int(times.max())):
+            return Verdict(np.ones(count, bool), np.zeros(count, bool))
         walk = _Walk(times, self._leaps(frame), frame.get_column(self._device).__getitem__)
         at = 0
         while at < count:
@@ -143,6 +143,16 @@ class PartitionGate:
         late = ~accepted
         late[walk.refused] = False
         return Verdict(accepted, late, tuple(self._refusal(frame, times, walk, row) for row in walk.refused))
+
+    def _all_usual(self, oldest: int, newest: int) -> bool:
+        """Whether, by the oldest and the newest, no row leaps and none is late; then the frontier is advanced."""
+        if not self._firm or self._trial is not None or self._frontier is None or newest > self._frontier + self._leap:
+            return False
+        reached = max(self._frontier, newest)
+        if oldest < reached - self._margin:
+            return False
+        self._frontier = reached
+        return True
 
     def _leaps(self, frame: pl.DataFrame) -> Micros:
         """By how much each reading may lie ahead of the frontier without a doubt."""

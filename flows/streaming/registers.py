@@ -215,6 +215,11 @@ class RegisterStore:
 
     # ---------------------------------------------------------------- eviction
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a meter's room is nearly used up."""
+        return bool(8 * int(self.count.max(initial=0)) > 7 * self.time.shape[1])
+
     def evict(self, horizon: int, span: int) -> None:
         """Forget what no window after ``horizon`` can rest on.
 

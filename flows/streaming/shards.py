@@ -8,7 +8,7 @@ no readings in it, because the watermark must reach all.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +36,15 @@ def shard_of(device: str, shards: int) -> int:
     return zlib.crc32(device.encode()) % shards
 
 
+def narrowed(device: str, columns: Sequence[str]) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Gives, of a source's frames, what ``ShardRouter`` passes on: the device as a category, the columns, ``_row``."""
+
+    def narrow(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.select(pl.col(device).cast(DEVICE), *columns, "_row")
+
+    return narrow
+
+
 class ShardRouter:
     """Cuts batches into one piece per shard.
 
@@ -55,7 +64,9 @@ class ShardRouter:
         """(shard key, piece) for every shard; letters stay behind."""
         frame = batch.frame
         kept = [name for name in self._columns if name in frame.columns]
-        frame = frame.select(pl.col(self._device).cast(DEVICE), *kept)
+        if frame.get_column(self._device).dtype != DEVICE:  # unless the source has narrowed it
+            frame = frame.with_columns(pl.col(self._device).cast(DEVICE))
+        frame = frame.select(self._device, *kept)
         bare = replace(batch, frame=frame.clear(), dead=_NO_LETTERS, late=_NO_LETTERS)
         if not frame.height or self._shards == 1:
             return [(shard_key(n), replace(bare, frame=frame)) for n in range(self._shards)]

@@ -136,8 +136,7 @@ class Calculation:
     def _take(self, outcome: object, network: list[Batch]) -> None:
         for name, count in outcome.counts.items():  # type: ignore[attr-defined]
             self.counts[name] = self.counts.get(name, 0) + count
-        if outcome.energies.height:  # type: ignore[attr-defined]
-            self.energies.append(outcome.energies)  # type: ignore[attr-defined]
+        self.energies += outcome.energies  # type: ignore[attr-defined]
         self.balance.take([outcome], network)  # type: ignore[list-item]
         self._keep(self.balance.rows())
 
