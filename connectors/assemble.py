@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from connectors.batch import LETTER_SCHEMA, Batch, Gate
+from connectors.batch import LETTER_SCHEMA, RAW_COLUMNS, Batch, Gate
 from connectors.dead_row import DeadRow
 from connectors.validate import validate
 from schemas import Contract
@@ -20,6 +20,12 @@ Offsets = int | npt.NDArray[np.int64]
 """Offset of the first row, where they are consecutive; else each row's."""
 RawRows = Callable[[list[int]], Sequence[bytes | None]]
 """Gives the original keys, or values, of some rows."""
+HeadersOfRows = Callable[[list[int]], Sequence[Sequence[tuple[str, bytes | None]] | None]]
+"""Gives the original headers of some rows, None where a message has none."""
+
+
+def _no_headers(rows: list[int]) -> list[None]:
+    return [None] * len(rows)
 
 
 Narrow = Callable[[pl.DataFrame], pl.DataFrame]
@@ -40,6 +46,7 @@ class Taken:
         offsets: their offsets.
         keys: gives original keys.
         values: gives original values.
+        headers: gives original headers.
     """
 
     frame: pl.DataFrame
@@ -48,6 +55,7 @@ class Taken:
     offsets: Offsets
     keys: RawRows
     values: RawRows
+    headers: HeadersOfRows = _no_headers
 
 
 class Assembler:
@@ -59,7 +67,7 @@ class Assembler:
         partitions: how many there are.
         gate: judges by event time.
         future_limit_seconds: how far an event time may be ahead of its ``received_time``; None is no limit.
-        keep_raw: whether the frame carries ``_key`` and ``_value``, the original bytes of each message.
+        keep_raw: whether the frame carries each message as it came, too.
         narrow: gives what is to be passed on of checked rows: the columns that the flow uses, and ``_row``.
     """
 
@@ -81,11 +89,10 @@ class Assembler:
         self._future_limit = future_limit_seconds
         self._keep_raw = keep_raw
         self.gate = gate
-        added = ["_offset", "_key", "_value"] if keep_raw else ["_offset"]
-        kinds = {"_offset": pl.Int64}
         no_rows = self._narrow(contract.empty().with_columns(pl.lit(None, pl.Int64).alias("_row")))
+        added = {"_offset": pl.Int64(), **(RAW_COLUMNS if keep_raw else {})}
         self._no_rows = no_rows.drop("_row").with_columns(
-            pl.lit(None, kinds.get(name, pl.Binary)).alias(name) for name in added
+            pl.lit(None, kind).alias(name) for name, kind in added.items()
         )
         self._no_letters = LETTER_SCHEMA.to_frame()
 
@@ -128,13 +135,16 @@ class Assembler:
             return replace(taken, frame=self._narrow(taken.frame))
         return replace(taken, frame=self._narrow(taken.frame.filter(good)), dead=taken.dead + invalid)
 
-    def batch(self, taken: Taken, *, frontier: int | None = None, caught_up: bool = False) -> Batch:
+    def batch(
+        self, taken: Taken, *, frontier: int | None = None, caught_up: bool = False, keep_raw: bool = False
+    ) -> Batch:
         """Judge messages that were checked.
 
         Args:
             taken: the messages.
             frontier: stands in for the gate's as long as that has none.
             caught_up: as in ``Batch``.
+            keep_raw: as of the assembler, for this batch.
         """
         frame, dead, late = taken.frame, taken.dead, self._no_letters
         verdict = self.gate.admit(frame)
@@ -153,7 +163,7 @@ class Assembler:
             self._partitions,
             _offset(taken.offsets, 0),
             _offset(taken.offsets, taken.count - 1),
-            self._finish(frame, taken),
+            self._finish(frame, taken, keep_raw=keep_raw or self._keep_raw),
             self._letters(taken, dead) if dead else self._no_letters,
             late,
             taken.count,
@@ -165,12 +175,12 @@ class Assembler:
         frontier = self.gate.frontier
         return stand_in if frontier is None else frontier
 
-    def _finish(self, frame: pl.DataFrame, taken: Taken) -> pl.DataFrame:
+    def _finish(self, frame: pl.DataFrame, taken: Taken, *, keep_raw: bool) -> pl.DataFrame:
         added = [_offset_column(frame["_row"], taken.offsets)]
-        if self._keep_raw:
+        if keep_raw:
             rows = frame["_row"].to_list()
-            added.append(pl.Series("_key", taken.keys(rows), pl.Binary))
-            added.append(pl.Series("_value", taken.values(rows), pl.Binary))
+            raw = (taken.keys(rows), taken.values(rows), _header_pairs(taken, rows))
+            added += [pl.Series(name, one, kind) for (name, kind), one in zip(RAW_COLUMNS.items(), raw, strict=True)]
         return pl.DataFrame([*(column for column in frame.iter_columns() if column.name != "_row"), *added])
 
     def _late(self, frame: pl.DataFrame) -> list[DeadRow]:
@@ -196,9 +206,17 @@ class Assembler:
                 "schema_id": [letter.schema_id for letter in refused],
                 "key": taken.keys(rows),
                 "value": taken.values(rows),
+                "headers": _header_pairs(taken, rows),
             },
             schema=LETTER_SCHEMA,
         )
+
+
+def _header_pairs(taken: Taken, rows: list[int]) -> list[list[dict[str, str | bytes | None]] | None]:
+    return [
+        [{"key": name, "value": value} for name, value in headers] if headers else None
+        for headers in taken.headers(rows)
+    ]
 
 
 def _offset(offsets: Offsets, row: int) -> int:

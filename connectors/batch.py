@@ -10,20 +10,25 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+HEADERS = pl.List(pl.Struct({"key": pl.String, "value": pl.Binary}))
+"""A message's headers, null where it has none."""
+
 # Columns of a frame of letters: messages that leave the flow by the side doors (`.dlq`, `.late`).
-LETTER_SCHEMA = pl.Schema(
-    {
-        "topic": pl.String,
-        "partition": pl.Int32,
-        "offset": pl.Int64,
-        "stage": pl.String,
-        "error_class": pl.String,
-        "error_message": pl.String,
-        "schema_id": pl.Int64,
-        "key": pl.Binary,
-        "value": pl.Binary,
-    }
-)
+_LETTER: dict[str, pl.DataType | type[pl.DataType]] = {
+    "topic": pl.String,
+    "partition": pl.Int32,
+    "offset": pl.Int64,
+    "stage": pl.String,
+    "error_class": pl.String,
+    "error_message": pl.String,
+    "schema_id": pl.Int64,
+    "key": pl.Binary,
+    "value": pl.Binary,
+    "headers": HEADERS,
+}
+LETTER_SCHEMA = pl.Schema(_LETTER)
+RAW_COLUMNS = {"_key": pl.Binary(), "_value": pl.Binary(), "_headers": HEADERS}
+"""Beside the contract's columns: each message as it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,8 @@ class Batch:
         partitions: how many source partitions the topic has, this one included.
         first_offset: offset (row number) of the first message taken, -1 if none was.
         last_offset: offset (row number) of the last message taken, -1 if none was.
-        frame: the accepted messages; the contract's columns, plus ``_offset`` (Int64), and, if the source keeps
-            raw messages, ``_key`` and ``_value`` (Binary).
+        frame: the accepted messages; the contract's columns, plus ``_offset`` (Int64), and, where the source keeps
+            raw messages, ``RAW_COLUMNS``.
         dead: letters (``LETTER_SCHEMA``) for the dead-letter topic.
         late: letters (``LETTER_SCHEMA``) for the late topic.
         taken: how many messages were taken: rows of frame + dead + late + tombstones.

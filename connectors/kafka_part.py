@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 from bytewax.inputs import StatefulSourcePartition
@@ -29,10 +29,11 @@ _IDLE_CHECK_SECONDS = 1.0
 
 
 class KafkaState(TypedDict):
-    """Where the reading of one partition stands: the next offset, and the gate's state."""
+    """Where the reading of one partition stands: the next offset, the gate's state, and whether it has been idle."""
 
     next_offset: int
     gate: Any
+    been_idle: NotRequired[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         decoder: decodes its messages.
         position: next offset, and the partition's end at the start.
         rules: how it is read.
+        been_idle: whether the partition was idle some time before it was stopped.
     """
 
     def __init__(
@@ -106,6 +108,8 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         decoder: Decoder,
         position: tuple[int, int],
         rules: PartRules,
+        *,
+        been_idle: bool = False,
     ) -> None:
         self._connection = connection
         self._consumer = connection.consumer
@@ -119,6 +123,7 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         self._drained = False
         self._caught_up = False
         self._idle = False
+        self._been_idle = been_idle
         self._quiet_since = time.monotonic()
         self._pause: timedelta | None = None
         self._ahead: tuple[_Held, Future[Taken]] | None = None
@@ -167,7 +172,7 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
     def snapshot(self) -> KafkaState:
         """Where reading goes on after a restart."""
         self._committer.snapshot_taken(self._next)
-        return KafkaState(next_offset=self._next, gate=self._assembler.gate.state())
+        return KafkaState(next_offset=self._next, gate=self._assembler.gate.state(), been_idle=self._been_idle)
 
     def close(self) -> None:
         """The part has ended; the consumer lives on until its last offset is committed."""
@@ -234,13 +239,15 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
                 held.offsets(),
                 lambda rows: [keys[row] for row in rows],
                 lambda rows: [values[row] for row in rows],
+                lambda rows: [headers[row] for row in rows],
             )
         )
 
     def _emit(self, held: _Held, taken: Taken) -> Batch:
         self._next = held.last + 1
         self._caught_up = self._caught_up or self._next >= self._end
-        return self._assembler.batch(taken, caught_up=self._caught_up)
+        # Who has been idle may bring what is too late for the others: then that goes on as it came.
+        return self._assembler.batch(taken, caught_up=self._caught_up, keep_raw=self._been_idle)
 
     def _finish_ahead(self) -> list[Batch]:
         """The batch that is being decoded beside the flow, if there is one."""
@@ -262,7 +269,7 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         if not self._at_end():
             self._quiet_since = now
             return []
-        self._idle = True
+        self._idle = self._been_idle = True
         return [self._assembler.empty(idle=True, caught_up=True)]
 
     def _at_end(self) -> bool:

@@ -135,7 +135,8 @@ class KafkaSource(FixedPartitionedSource[Batch, KafkaState]):
             self._contract, partition, partitions, gate,
             future_limit_seconds=self._future_limit, keep_raw=self._keep_raw, narrow=self._narrow,
         )  # fmt: skip
-        return KafkaPart(connection, assembler, self._decoder(), (offset, end), rules)
+        been_idle = resume_state is not None and resume_state.get("been_idle", False)
+        return KafkaPart(connection, assembler, self._decoder(), (offset, end), rules, been_idle=been_idle)
 
     def _count(self) -> int:
         with self._lock:

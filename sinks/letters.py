@@ -1,8 +1,8 @@
 """Messages that leave by the side doors: to ``<topic>.dlq`` (undecodable, invalid) and ``<topic>.late``.
 
-Key and value are sent as they came; the reason is in the headers, as UTF-8. A letter's frame has the columns
-``topic, partition, offset, stage, error_class, error_message, schema_id, key, value``, the first of which is
-the contract's topic, without a cluster's prefix. The same frames go to the Parquet dataset ``dead_letter``
+Key, value and headers are sent as they came; the reason is in headers of our own, as UTF-8. A letter's frame has the
+columns ``topic, partition, offset, stage, error_class, error_message, schema_id, key, value, headers``, the first of
+which is the contract's topic, without a cluster's prefix. The same frames go to the Parquet dataset ``dead_letter``
 through ``ParquetSink`` with the dead letter's contract.
 """
 
@@ -19,6 +19,7 @@ from sinks.outbox import Header, Outbox, never
 
 DEAD_SUFFIX = ".dlq"
 LATE_SUFFIX = ".late"
+_OURS = "gridflow."
 
 HEADER_OF_COLUMN = {
     "topic": "gridflow.topic",
@@ -32,7 +33,9 @@ HEADER_OF_COLUMN = {
 
 
 def letter_headers(letters: pl.DataFrame) -> list[list[Header]]:
-    """Of each letter the headers that say where it comes from and why; what is null is left out.
+    """Of each letter the headers that say where it comes from and why, what is null left out; before them its own.
+
+    Of its own those that an earlier letter got here are left out: a letter may have been replayed.
 
     Example:
         >>> frame = pl.DataFrame({"topic": ["grid.meter.v1"], "partition": [3], "offset": [17],
@@ -43,9 +46,11 @@ def letter_headers(letters: pl.DataFrame) -> list[list[Header]]:
     """
     columns = letters.select(pl.col(name).cast(pl.String).cast(pl.Binary) for name in HEADER_OF_COLUMN)
     names = tuple(HEADER_OF_COLUMN.values())
+    own = letters.get_column("headers").to_list() if "headers" in letters.columns else [None] * letters.height
     return [
-        [(name, value) for name, value in zip(names, row, strict=True) if value is not None]
-        for row in columns.iter_rows()
+        [(header["key"], header["value"]) for header in before or () if not header["key"].startswith(_OURS)]
+        + [(name, value) for name, value in zip(names, row, strict=True) if value is not None]
+        for before, row in zip(own, columns.iter_rows(), strict=True)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from connectors.batch import LETTER_SCHEMA, Batch
+from connectors.batch import HEADERS, LETTER_SCHEMA, RAW_COLUMNS, Batch
 from flows.streaming.network import NetworkTable
 
 _NONE = pl.DataFrame(schema=LETTER_SCHEMA)
@@ -33,7 +33,7 @@ def without_late(batch: Batch, frame: pl.DataFrame, limit: int) -> tuple[pl.Data
 def _letters(batch: Batch, frame: pl.DataFrame, stage: str, error_class: str, message: pl.Expr) -> pl.DataFrame:
     """Letters of rows that left the flow here; key and value where the source kept them."""
     raw = "_value" in frame.columns
-    json = pl.struct(pl.col("meter_id").cast(pl.String), pl.exclude("_offset", "meter_id"))
+    json = pl.struct(pl.col("meter_id").cast(pl.String), pl.exclude("_offset", "meter_id", *RAW_COLUMNS))
     return frame.select(
         pl.lit(batch.topic).alias("topic"),
         pl.lit(batch.partition, pl.Int32).alias("partition"),
@@ -44,4 +44,5 @@ def _letters(batch: Batch, frame: pl.DataFrame, stage: str, error_class: str, me
         pl.lit(None, pl.Int64).alias("schema_id"),
         pl.col("_key") if raw else pl.col("meter_id").cast(pl.String).cast(pl.Binary).alias("key"),
         pl.col("_value") if raw else json.struct.json_encode().cast(pl.Binary).alias("value"),
-    ).rename({"_key": "key", "_value": "value"} if raw else {})
+        pl.col("_headers") if raw else pl.lit(None, HEADERS).alias("headers"),
+    ).rename({name: name[1:] for name in RAW_COLUMNS} if raw else {})

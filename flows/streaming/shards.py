@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from connectors.batch import LETTER_SCHEMA, Batch
+from connectors.batch import LETTER_SCHEMA, RAW_COLUMNS, Batch
 from flows.streaming.identifiers import DEVICE, CodeMap
 
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
-_LETTER_COLUMNS = ("_offset", "_key", "_value")
+_LETTER_COLUMNS = ("_offset", *RAW_COLUMNS)
 
 
 def shard_key(number: int) -> str:

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from connectors.assemble import Assembler, Offsets, Taken
-from connectors.batch import LETTER_SCHEMA, Batch
+from connectors.batch import HEADERS, LETTER_SCHEMA, Batch
 from connectors.dead_row import DeadRow
+from sinks.letters import letter_headers
 from tests.connectors.gates import LimitGate, OpenGate
 from tests.connectors.readings import METER, START_MICROS, readings
 
@@ -61,6 +62,28 @@ def test_every_row_ends_in_one_place_with_its_bytes(hostile: tuple[pl.DataFrame,
     ]
     assert "2025-12-02 00:45:00" in batch.late["error_message"][0]
     assert len(batch.frame) + len(batch.dead) + len(batch.late) == batch.taken
+
+
+def test_headers_go_with_letters_and_with_raw_messages(hostile: tuple[pl.DataFrame, list[DeadRow]]) -> None:
+    frame, dead = hostile
+    headers: list[list[tuple[str, bytes | None]] | None] = [None] * 8
+    headers[1], headers[4] = [("__value_schema_id", b"\x01\xff"), ("trace", None)], [("a", b"1")]
+    nothing: list[bytes | None] = [None] * 8
+    taken = Taken(
+        frame, dead, 8, 0, lambda rows: nothing[: len(rows)], lambda rows: nothing[: len(rows)],
+        lambda rows: [headers[row] for row in rows],
+    )  # fmt: skip
+    assembler = Assembler(METER, 3, 4, OpenGate())
+    batch = assembler.batch(assembler.checked(taken), keep_raw=True)
+    assert letter_headers(batch.dead)[0][:2] == headers[1]
+    assert batch.dead["headers"].to_list()[1:] == [None]
+    assert dict(zip(batch.frame["_offset"], batch.frame["_headers"].to_list(), strict=True))[4] == [
+        {"key": "a", "value": b"1"}
+    ]
+    replayed = batch.dead.with_columns(
+        headers=pl.Series([[{"key": "gridflow.stage", "value": b"old"}], None], dtype=HEADERS)
+    )
+    assert [value for name, value in letter_headers(replayed)[0] if name == "gridflow.stage"] == [b"decode"]
 
 
 def test_offsets_with_gaps(hostile: tuple[pl.DataFrame, list[DeadRow]]) -> None:
