@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from ops import demo_cli, dlq_cli, produce_cli, run_cli, schemas_cli, topics_cli
 from ops.console import Config, out, settings_of
 from ops.services import cli as services_cli
+from ops.settings import explain
 
 app = typer.Typer(
     name="gridflow",
@@ -31,13 +33,21 @@ app.add_typer(services_cli.app, name="services")
 def check_config(
     config: Config = None,
     show: Annotated[bool, typer.Option(help="Print all settings, secrets masked.")] = True,
+    explain_: Annotated[bool, typer.Option("--explain", help="Say what each setting means, in a table.")] = False,
 ) -> None:
     """Check the settings and show what is in force.
 
     Example: [bold]GRIDFLOW_KAFKA__BOOTSTRAP_SERVERS=broker:9092 gridflow check-config --config gridflow.toml[/]
     """
     settings = settings_of(config)
-    if show:
+    if explain_:
+        table = Table(title="Settings; each can be overridden by GRIDFLOW_<SECTION>__<KEY>")
+        for name in ("setting", "in force", "meaning"):
+            table.add_column(name, overflow="fold")
+        for key, _, value, meaning in explain(settings):
+            table.add_row(key, value, meaning)
+        out.print(table)
+    elif show:
         out.print_json(settings.model_dump_json())
     out.print("the settings are fine")
 

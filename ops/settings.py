@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -31,6 +32,13 @@ from pydantic import (
     ValidationError,
     field_validator,
     model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
 )
 
 ENVIRONMENT_PREFIX = "GRIDFLOW_"
@@ -48,6 +56,21 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+def _from_text(value: Any) -> Any:
+    """A list or table in a variable: as TOML, or a list separated by commas."""
+    if not isinstance(value, str):
+        return value
+    if not value.startswith(("[", "{")):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not a TOML value: {error}") from None
+
+
+_Table = Annotated[dict[str, str | int | float | bool], BeforeValidator(_from_text)]
+
+
 def _read_secret(value: SecretStr | None, file: Path | None) -> str | None:
     if file is not None:
         try:
@@ -60,8 +83,8 @@ def _read_secret(value: SecretStr | None, file: Path | None) -> str | None:
 class KafkaSettings(_Section):
     """Kafka brokers, consumer group and librdkafka settings."""
 
-    bootstrap_servers: str = "127.0.0.1:9092"
-    group_id: str = "gridflow"
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Brokers, host:port, separated by commas.")
+    group_id: str = Field("gridflow", description="Consumer group to which offsets are committed.")
     start: str = Field(
         "earliest",
         description="Where to start without a stored offset: earliest, latest, committed, or an ISO 8601 time.",
@@ -70,15 +93,15 @@ class KafkaSettings(_Section):
         "error",
         description="When retention has deleted what a stored offset points to: stop, or jump to the earliest.",
     )
-    config: dict[str, str | int | float | bool] = Field(
+    config: _Table = Field(
         default_factory=dict, description="Any librdkafka setting (security.protocol, ssl.ca.location, ...)."
     )
-    consumer_config: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    producer_config: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    sasl_password: SecretStr | None = None
-    sasl_password_file: Path | None = None
-    ssl_key_password: SecretStr | None = None
-    ssl_key_password_file: Path | None = None
+    consumer_config: _Table = Field(default_factory=dict, description="The same, of consumers only.")
+    producer_config: _Table = Field(default_factory=dict, description="The same, of producers only.")
+    sasl_password: SecretStr | None = Field(None, description="From the environment only.")
+    sasl_password_file: Path | None = Field(None, description="File that holds the SASL password.")
+    ssl_key_password: SecretStr | None = Field(None, description="From the environment only.")
+    ssl_key_password_file: Path | None = Field(None, description="File that holds the password of ssl.key.location.")
     topic_prefix: str = Field("", description="Put before every topic name, to share a cluster.")
     batch_messages: PositiveInt = Field(200_000, description="Most messages taken per poll of one partition.")
     poll_interval_ms: NonNegativeInt = Field(50, description="Pause before polling a drained partition again.")
@@ -128,13 +151,13 @@ class KafkaSettings(_Section):
 class RegistrySettings(_Section):
     """The schema registry. ``url = ""`` is the local mode: ids are made from the schemas' fingerprints."""
 
-    url: str = ""
-    username: str = ""
-    password: SecretStr | None = None
-    password_file: Path | None = None
-    ca_file: Path | None = None
-    timeout_seconds: PositiveFloat = 10.0
-    auto_register: bool = True
+    url: str = Field("", description="Confluent-compatible API, for example https://registry:8081; empty: local mode.")
+    username: str = Field("", description="For basic authentication.")
+    password: SecretStr | None = Field(None, description="From the environment only.")
+    password_file: Path | None = Field(None, description="File that holds the password.")
+    ca_file: Path | None = Field(None, description="Certificates to trust, PEM.")
+    timeout_seconds: PositiveFloat = Field(10.0, description="For an answer.")
+    auto_register: bool = Field(True, description="Register the schemas of what is written, if they are not yet.")
 
     def secret(self) -> str | None:
         """The password, or None."""
@@ -144,17 +167,17 @@ class RegistrySettings(_Section):
 class InfluxSettings(_Section):
     """InfluxDB 2.x."""
 
-    url: str = "http://127.0.0.1:8086"
-    org: str = "gridflow"
-    bucket: str = "gridflow"
-    token: SecretStr | None = None
-    token_file: Path | None = None
-    batch_lines: PositiveInt = Field(5_000, le=50_000)
-    timeout_seconds: PositiveFloat = 30.0
-    retry_initial_seconds: PositiveFloat = 0.5
-    retry_max_seconds: PositiveFloat = 30.0
-    verify_tls: bool = True
-    ca_file: Path | None = None
+    url: str = Field("http://127.0.0.1:8086", description="The server.")
+    org: str = Field("gridflow", description="Organisation.")
+    bucket: str = Field("gridflow", description="Bucket that is written to.")
+    token: SecretStr | None = Field(None, description="From the environment only.")
+    token_file: Path | None = Field(None, description="File that holds the token.")
+    batch_lines: PositiveInt = Field(5_000, le=50_000, description="Most lines of a request.")
+    timeout_seconds: PositiveFloat = Field(30.0, description="For an answer.")
+    retry_initial_seconds: PositiveFloat = Field(0.5, description="First pause before trying again; it doubles.")
+    retry_max_seconds: PositiveFloat = Field(30.0, description="Longest pause; a Retry-After is honoured besides.")
+    verify_tls: bool = Field(True, description="Check the server's certificate.")
+    ca_file: Path | None = Field(None, description="Certificates to trust, PEM.")
 
     def secret(self) -> str | None:
         """The token, or None."""
@@ -164,30 +187,41 @@ class InfluxSettings(_Section):
 class ParquetSettings(_Section):
     """The Parquet datasets."""
 
-    output: Path = Path("output")
-    rows_per_file: PositiveInt = 500_000
+    output: Path = Field(Path("output"), description="Folder of the datasets.")
+    rows_per_file: PositiveInt = Field(500_000, description="At so many rows a file is sealed.")
 
 
 SinkName = Literal["kafka", "influxdb", "parquet"]
+_Sinks = Annotated[tuple[SinkName, ...], BeforeValidator(_from_text)]
 
 
 class OutputSettings(_Section):
     """Which sinks get which record."""
 
-    line_loss: tuple[SinkName, ...] = ("kafka", "influxdb", "parquet")
-    meter_energy: tuple[SinkName, ...] = ("parquet",)
+    line_loss: _Sinks = Field(("kafka", "influxdb", "parquet"), description="Any of kafka, influxdb, parquet.")
+    meter_energy: _Sinks = Field(("parquet",), description="The same; as many rows as there are readings.")
     partitions: PositiveInt = Field(2, description="Writers per sink; more than workers is no use.")
 
 
 class EventTimeSettings(_Section):
     """Event time: windows, watermark, lateness."""
 
-    window_seconds: PositiveInt = 900
-    watermark_delay_seconds: NonNegativeInt = 120
-    allowed_lateness_seconds: PositiveInt = 24 * 3600
-    idle_after_seconds: PositiveFloat = 60.0
-    future_limit_seconds: PositiveInt = 3600
-    network_reach_back_seconds: NonNegativeInt = 72 * 3600
+    window_seconds: PositiveInt = Field(900, description="Length of a window; divides an hour or a day.")
+    watermark_delay_seconds: NonNegativeInt = Field(
+        120, description="How far the watermark stays behind the newest reading of the slowest partition."
+    )
+    allowed_lateness_seconds: PositiveInt = Field(
+        24 * 3600, description="How late a reading may be and still restate results."
+    )
+    idle_after_seconds: PositiveFloat = Field(
+        60.0, description="After so long a silence a drained partition holds the watermark back no more."
+    )
+    future_limit_seconds: PositiveInt = Field(
+        3600, description="A reading further than this ahead of its received_time is refused."
+    )
+    network_reach_back_seconds: NonNegativeInt = Field(
+        72 * 3600, description="How far back a new version of the network restates results."
+    )
 
     @model_validator(mode="after")
     def _window_divides_hour(self) -> Self:
@@ -222,7 +256,7 @@ class AlignmentSettings(_Section):
     max_power_per_rated_kva: PositiveFloat = Field(
         3.0, description="The same for meters of a transformer area, per kVA of the transformer's rating."
     )
-    register_digits: tuple[PositiveInt, ...] = Field(
+    register_digits: Annotated[tuple[PositiveInt, ...], BeforeValidator(_from_text)] = Field(
         (4, 5, 6, 7, 8), description="Digits before the decimal point at which a register may roll over."
     )
     meter_class_percent: NonNegativeFloat = Field(1.0, description="Accuracy class (IEC 62053-21), +- percent.")
@@ -244,7 +278,7 @@ class LineLossSettings(_Section):
     restate_seconds: NonNegativeFloat = Field(
         1.0, description="Losses are written at most this often; a burst of late readings restates a window once."
     )
-    alarm_completeness: float = Field(0.95, ge=0, le=1)
+    alarm_completeness: float = Field(0.95, ge=0, le=1, description="No alarm is raised below this completeness.")
     high_loss_percent: PositiveFloat = Field(10.0, description="HIGH_LOSS above this share of the energy in.")
 
 
@@ -252,17 +286,26 @@ class RuntimeSettings(_Section):
     """How the dataflow is run."""
 
     shards: PositiveInt = Field(4, le=1024, description="Units of state; fixed for the life of a recovery store.")
-    workers: PositiveInt = 1
-    recovery: Path | None = None
-    snapshot_seconds: PositiveFloat = 30.0
+    workers: PositiveInt = Field(1, description="Worker threads.")
+    recovery: Path | None = Field(None, description="Folder of the recovery store; none: start anew every time.")
+    snapshot_seconds: PositiveFloat = Field(30.0, description="Between two snapshots of the state.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port on loopback; 0 is off.")
-    metrics_host: str = "127.0.0.1"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["text", "json"] = "text"
+    metrics_host: str = Field("127.0.0.1", description="Address that the metrics are served on.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["text", "json"] = Field("text", description="How log lines are written to stderr.")
 
 
-class Settings(_Section):
+class Settings(BaseSettings):
     """All settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        enable_decoding=False,  # lists and tables are TOML here, or comma separated
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
 
     kafka: KafkaSettings = KafkaSettings()
     registry: RegistrySettings = RegistrySettings()
@@ -281,45 +324,6 @@ class Settings(_Section):
 _SECRET_KEYS = frozenset({"token", "password", "sasl_password", "ssl_key_password"})
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in environ.items():
-        if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
-            continue
-        path = name[len(ENVIRONMENT_PREFIX) :].lower().split("__")
-        section = Settings.model_fields.get(path[0])
-        if section is None:
-            raise SettingsError(f"environment variable {name}: there is no setting {path[0]!r}")
-        here = found
-        for part in path[:-1]:
-            here = here.setdefault(part, {})
-        # A list or table is written as TOML or comma separated: kafka,parquet
-        here[path[-1]] = _parse(path, value)
-    return found
-
-
-def _parse(path: list[str], value: str) -> Any:
-    if value.startswith(("[", "{")):
-        try:
-            return tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"setting {'.'.join(path)}: not a TOML value: {error}") from None
-    section = Settings.model_fields[path[0]].annotation
-    if isinstance(section, type) and issubclass(section, BaseModel) and len(path) == 2:
-        field = section.model_fields.get(path[1])
-        if field is not None and str(field.annotation).startswith("tuple"):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-    return merged
-
-
 def load_settings(
     file: Path | None = None,
     *,
@@ -336,30 +340,99 @@ def load_settings(
     Raises:
         SettingsError: in one line, which key of which file or variable is wrong, and why.
     """
-    environ = os.environ if environ is None else environ
-    if file is None and environ.get(CONFIG_VARIABLE):
-        file = Path(environ[CONFIG_VARIABLE])
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SettingsError(f"settings file {file}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"settings file {file}: not TOML: {error}") from None
-        for section, table in values.items():
-            if isinstance(table, dict):
-                for key in _SECRET_KEYS & table.keys():
-                    raise SettingsError(
-                        f"settings file {file}: {section}.{key} must not be written into the file; use "
-                        f"{section}.{key}_file or the variable {ENVIRONMENT_PREFIX}{section.upper()}__{key.upper()}"
-                    )
-    values = _merge(_merge(values, _from_environment(environ)), overrides or {})
+    variables: Mapping[str, str] = os.environ if environ is None else environ
+    if file is None and variables.get(CONFIG_VARIABLE):
+        file = Path(variables[CONFIG_VARIABLE])
+    written = {} if file is None else _read(file)
+    _check_variables(variables)
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - of the process: one was given
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            environment = _Environment(settings_cls, variables)
+            return init_settings, environment, InitSettingsSource(settings_cls, init_kwargs=written)
+
     try:
-        return Settings.model_validate(values)
+        return Loaded(**(overrides or {}))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        shown = "" if key.split(".")[-1] in _SECRET_KEYS else f" (got {first['input']!r})"
-        origin = f"settings file {file}" if file is not None else "settings"
-        raise SettingsError(f"{origin}: {key}: {first['msg']}{shown}") from None
+        raise SettingsError(_explained(error, file, variables)) from None
+
+
+class _Environment(EnvSettingsSource):
+    """Variables of a given environment."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._environ.items()}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {file}: not TOML: {error}") from None
+    for section, table in values.items():
+        if isinstance(table, dict):
+            for key in sorted(_SECRET_KEYS & table.keys()):
+                raise SettingsError(
+                    f"settings file {file}: {section}.{key} must not be written into the file; use "
+                    f"{section}.{key}_file or the variable {_variable((section, key))}"
+                )
+    return values
+
+
+def _variable(path: Iterable[str]) -> str:
+    return ENVIRONMENT_PREFIX + "__".join(path).upper()
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    """A variable that means nothing is a slip of the pen: pydantic-settings would pass over it."""
+    for name in environ:
+        if name.startswith(ENVIRONMENT_PREFIX) and name != CONFIG_VARIABLE:
+            first = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")[0]
+            if first not in Settings.model_fields:
+                raise SettingsError(f"environment variable {name}: there is no setting {first!r}")
+
+
+def _explained(error: ValidationError, file: Path | None, environ: Mapping[str, str]) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = [str(part) for part in first["loc"]]
+    variables = [_variable(path[:depth]) for depth in range(len(path), 0, -1)]
+    origin = next((f"environment variable {name}" for name in variables if name in environ), None)
+    if origin is None:
+        origin = "settings" if file is None else f"settings file {file}"
+    said = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+    # A table may hold secrets that somebody has put into it.
+    hidden = _SECRET_KEYS & set(path) or not isinstance(first["input"], str | int | float)
+    shown = "" if hidden else f" (got {first['input']!r})"
+    return f"{origin}: {'.'.join(path)}: {said}{shown}"
+
+
+def explain(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
+    """Of each setting its key, its environment variable, the value in force (secrets masked), and what it means."""
+    for section, field in type(settings).model_fields.items():
+        value = getattr(settings, section)
+        if not isinstance(value, BaseModel):
+            yield section, _variable((section,)), _plain(value), field.description or ""
+            continue
+        for key, inner in type(value).model_fields.items():
+            shown = _plain(getattr(value, key))
+            yield f"{section}.{key}", _variable((section, key)), shown, inner.description or ""
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
