@@ -106,6 +106,8 @@ def replay(
 def replay_folder(settings: Settings, folder: Path, workers: int) -> dict[str, int]:
     """Replay a folder into the settings' Parquet output; what became of the meter readings, by outcome."""
     before = _outcomes()
+    if workers == 1:  # shards are there to be spread over workers, and to be kept; here they are neither
+        settings = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"shards": 1})})
     with _end_of_run():
         dataflow, source = replay_flow(settings, folder)
         for dataset in DATASETS:

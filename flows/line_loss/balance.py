@@ -11,7 +11,6 @@ network (a version can make a window complete that had been closed as incomplete
 
 from __future__ import annotations
 
-import bisect
 import pickle
 from dataclasses import dataclass
 
@@ -77,7 +76,7 @@ class BalanceState:
     def _forget_plans(self) -> None:
         self._plans: dict[int, _Plan] = {}
         self._changes = self.network.change_times()
-        self._facts = self.network.facts()
+        self._facts = {element: np.array(times, np.int64) for element, times in self.network.facts().items()}
         self._ancestors = self.network.claimed_ancestors()
         self._up: tuple[Ints, Ints] | None = None
 
@@ -229,13 +228,8 @@ class BalanceState:
         np.add.at(started_all, above, sums[leaf, :, _C["started"]])
         begins = windows * rules.window
         ends = begins + rules.window
-        versions = np.array(
-            [
-                [bisect.bisect_left(times, int(end)) for end in ends]
-                for times in (self._facts.get(e, []) for e in plan.elements)
-            ],
-            np.int64,
-        ).reshape(n, k)
+        none = np.zeros(0, np.int64)
+        versions = np.array([np.searchsorted(self._facts.get(e, none), ends) for e in plan.elements], np.int64)
         energy_in = heads["head_in"] + areas["customers_in"]
         energy_out = areas["customers_out"] + heads["head_out"]
         expected = (plan.expected_heads + plan.expected_customers)[:, None]
