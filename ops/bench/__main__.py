@@ -165,10 +165,9 @@ def _compare(bootstrap: str, prefix: str, total: int, rounds: int, folder: Path)
         "GRIDFLOW_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
         "GRIDFLOW_KAFKA__TOPIC_PREFIX": prefix,
         "GRIDFLOW_OUTPUT__LINE_LOSS": "kafka,parquet",
-        "GRIDFLOW_RUNTIME__SHARDS": "1",
         "GRIDFLOW_RUNTIME__LOG_LEVEL": "warning",
     }
-    table = Table(title=f"{total:,} readings, {PARTITIONS} partitions, one worker, one shard; recovery store on")
+    table = Table(title=f"{total:,} readings, {PARTITIONS} partitions, one worker; recovery store on")
     for name in ("round", "bare loop / s", "flow / s", "ratio, wall clock", "ratio, CPU"):
         table.add_column(name, justify="right")
     ratios: list[tuple[float, float]] = []
