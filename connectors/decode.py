@@ -110,8 +110,12 @@ class Decoder:
         if self._check_keys:
             frame, refused = self._compare_keys(frame, keys)
             dead += refused
+        tombstones = framed.tombstones
+        if not self._contract.compacted:  # nothing to delete there: it is a message that says nothing
+            dead += [DeadRow(row, STAGE, "NoValue", "the message has no value", None) for row in tombstones]
+            tombstones = []
         dead.sort(key=lambda letter: letter.row)
-        return Decoded(frame, dead, framed.tombstones)
+        return Decoded(frame, dead, tombstones)
 
     def _writer(self, reference: SchemaRef, schema_id: int | None) -> WriterSchema:
         writer = self._writers.get(reference)

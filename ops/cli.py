@@ -8,9 +8,9 @@ import typer
 from rich.table import Table
 
 from ops import demo_cli, dlq_cli, produce_cli, run_cli, schemas_cli, topics_cli
-from ops.console import Config, out, settings_of
+from ops.console import Config, errors_as_status, out, settings_of
 from ops.services import cli as services_cli
-from ops.settings import explain
+from ops.settings import check_clients, explain
 
 app = typer.Typer(
     name="gridflow",
@@ -40,6 +40,8 @@ def check_config(
     Example: [bold]GRIDFLOW_KAFKA__BOOTSTRAP_SERVERS=broker:9092 gridflow check-config --config gridflow.toml[/]
     """
     settings = settings_of(config)
+    with errors_as_status():
+        check_clients(settings)
     if explain_:
         table = Table(title="Settings; each can be overridden by GRIDFLOW_<SECTION>__<KEY>")
         for name in ("setting", "in force", "meaning"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,13 +19,14 @@ from prometheus_client import REGISTRY
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from connectors.errors import InputError
+from connectors.errors import InputError, SourceError
 from connectors.kafka_offsets import commit_ended
 from flows.line_loss.flow import NAME as LINE_LOSS
 from flows.line_loss.wiring import kafka_flow, replay_flow
 from flows.wiring import set_up_logging
 from ops.console import Config, err, errors_as_status, fail, out
-from ops.settings import Settings, load_settings
+from ops.settings import Settings, SettingsError, load_settings
+from schemas import RegistryError, SchemaError
 from sinks.errors import SinkError
 from sinks.metrics import OUTCOMES
 from sinks.parquet_folder import clear_dataset
@@ -55,6 +57,8 @@ def run(
     del flow  # there is one
     with errors_as_status():
         settings = load_settings(config)
+        if "parquet" in {*settings.output.line_loss, *settings.output.meter_energy}:
+            _make_folder(settings.parquet.output, "parquet.output")
     store = recovery or settings.runtime.recovery
     with _end_of_run():
         dataflow = kafka_flow(settings)
@@ -98,9 +102,24 @@ def replay(
         if not input_.is_dir():
             raise InputError(f"{input_}: is not a folder")
         settings = load_settings(config, overrides={"parquet": {"output": output}})
+        _make_folder(output, "--output")
     set_up_logging(settings.runtime)
     counts = replay_folder(settings, input_, workers or settings.runtime.workers)
     out.print(accounting_table(counts))
+
+
+def _make_folder(folder: Path, key: str) -> None:
+    """Make sure that results can be written.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{key} {folder}: {error.strerror}") from None
 
 
 def replay_folder(settings: Settings, folder: Path, workers: int) -> dict[str, int]:
@@ -179,7 +198,7 @@ def _end_of_run() -> Iterator[None]:
         except Exception as error:
             cause: BaseException | None = error
             while cause is not None:
-                if isinstance(cause, InputError):
+                if isinstance(cause, InputError | SettingsError | SourceError | SchemaError | RegistryError):
                     raise cause from None
                 if isinstance(cause, SinkError):
                     raise fail(str(cause), 1) from None

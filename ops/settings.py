@@ -18,8 +18,11 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
+from confluent_kafka import Consumer, KafkaException, Producer
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -68,6 +71,15 @@ def _from_text(value: Any) -> Any:
         raise ValueError(f"not a TOML value: {error}") from None
 
 
+def _without_secrets(url: str) -> str:
+    """A URL is shown in logs and errors."""
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None or parts.query:
+        raise ValueError("give neither user, password nor query in the URL: they would be shown; there are settings")
+    return url
+
+
+_Url = Annotated[str, AfterValidator(_without_secrets)]
 _Table = Annotated[dict[str, str | int | float | bool], BeforeValidator(_from_text)]
 
 
@@ -151,7 +163,7 @@ class KafkaSettings(_Section):
 class RegistrySettings(_Section):
     """The schema registry. ``url = ""`` is the local mode: ids are made from the schemas' fingerprints."""
 
-    url: str = Field("", description="Confluent-compatible API, for example https://registry:8081; empty: local mode.")
+    url: _Url = Field("", description="Confluent-compatible API, for example https://registry:8081; empty: local mode.")
     username: str = Field("", description="For basic authentication.")
     password: SecretStr | None = Field(None, description="From the environment only.")
     password_file: Path | None = Field(None, description="File that holds the password.")
@@ -167,7 +179,7 @@ class RegistrySettings(_Section):
 class InfluxSettings(_Section):
     """InfluxDB 2.x."""
 
-    url: str = Field("http://127.0.0.1:8086", description="The server.")
+    url: _Url = Field("http://127.0.0.1:8086", description="The server.")
     org: str = Field("gridflow", description="Organisation.")
     bucket: str = Field("gridflow", description="Bucket that is written to.")
     token: SecretStr | None = Field(None, description="From the environment only.")
@@ -321,7 +333,9 @@ class Settings(BaseSettings):
     )
 
 
+# Whose values are not shown in an error.
 _SECRET_KEYS = frozenset({"token", "password", "sasl_password", "ssl_key_password"})
+_SHOWN_NEVER = _SECRET_KEYS | {"url"}
 
 
 def load_settings(
@@ -415,9 +429,32 @@ def _explained(error: ValidationError, file: Path | None, environ: Mapping[str, 
         origin = "settings" if file is None else f"settings file {file}"
     said = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
     # A table may hold secrets that somebody has put into it.
-    hidden = _SECRET_KEYS & set(path) or not isinstance(first["input"], str | int | float)
+    hidden = _SHOWN_NEVER & set(path) or not isinstance(first["input"], str | int | float)
     shown = "" if hidden else f" (got {first['input']!r})"
     return f"{origin}: {'.'.join(path)}: {said}{shown}"
+
+
+def check_clients(settings: Settings) -> None:
+    """Read the secrets, and have librdkafka look at its settings; nothing is connected to.
+
+    Raises:
+        SettingsError: a secret's file cannot be read, or librdkafka does not take a setting.
+    """
+    settings.registry.secret()
+    settings.influxdb.secret()
+    common, kafka = settings.kafka.client_config(), settings.kafka
+    quiet = {"log_level": 0, "group.id": kafka.group_id}
+    for key, more in (("consumer_config", kafka.consumer_config), ("producer_config", kafka.producer_config)):
+        kind = Consumer if key == "consumer_config" else Producer
+        for name, config in (("config", common), (key, {**common, **more})):
+            try:
+                client = kind({**config, **quiet})
+            except (KafkaException, TypeError, ValueError) as error:
+                reason = error.args[0]
+                said = reason.str() if hasattr(reason, "str") else str(reason)
+                raise SettingsError(f"kafka.{name}: {said}") from None
+            if isinstance(client, Consumer):
+                client.close()
 
 
 def explain(settings: Settings) -> Iterator[tuple[str, str, str, str]]:

@@ -20,6 +20,8 @@ class BackgroundWriter:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._open: deque[Future[Any]] = deque()
+        self.failed = False
+        """Whether something has failed."""
 
     def submit(self, function: Callable[..., None], *arguments: Any) -> None:
         """Have something done.
@@ -28,7 +30,7 @@ class BackgroundWriter:
             Exception: what something handed over earlier has raised.
         """
         while len(self._open) >= _MOST_WAITING or (self._open and self._open[0].done()):
-            self._open.popleft().result()
+            self._wait_for_first()
         self._open.append(self._pool.submit(function, *arguments))
 
     def settle(self) -> None:
@@ -38,7 +40,7 @@ class BackgroundWriter:
             Exception: what one of the things has raised.
         """
         while self._open:
-            self._open.popleft().result()
+            self._wait_for_first()
 
     def close(self) -> None:
         """Settle, and end the thread."""
@@ -46,3 +48,10 @@ class BackgroundWriter:
             self.settle()
         finally:
             self._pool.shutdown()
+
+    def _wait_for_first(self) -> None:
+        try:
+            self._open.popleft().result()
+        except BaseException:
+            self.failed = True
+            raise

@@ -17,7 +17,7 @@ import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from schemas import Contract
-from sinks.errors import SinkError
+from sinks.errors import SinkError, close_with
 from sinks.influx_api import InfluxApi
 from sinks.influx_lines import influx_lines
 from sinks.influx_moves import SeriesMoves, State
@@ -68,6 +68,7 @@ class _InfluxPartition(StatefulSinkPartition[pl.DataFrame, State | None]):
         self._moves = SeriesMoves(contract, state)
         self._buffer: list[pl.DataFrame] = []
         self._buffered = 0
+        self._failed = False
         self._written = ROWS_WRITTEN.labels("influxdb", contract.record)
 
     def write_batch(self, values: list[pl.DataFrame]) -> None:
@@ -83,12 +84,13 @@ class _InfluxPartition(StatefulSinkPartition[pl.DataFrame, State | None]):
         return self._moves.state
 
     def close(self) -> None:
-        self._flush()
+        close_with(self._flush, failed=self._failed)
         self._api.close()
 
     def _flush(self) -> None:
         if not self._buffer:
             return
+        self._failed = True  # until it is through
         rows = highest_revision(pl.concat(self._buffer), self._contract.identity)
         self._check_distinct(rows)
         self._delete_replaced(rows)
@@ -98,6 +100,7 @@ class _InfluxPartition(StatefulSinkPartition[pl.DataFrame, State | None]):
             self._api.write(self._contract.dataset, request.encode())
         self._written.inc(self._buffered)
         self._buffer, self._buffered = [], 0
+        self._failed = False
 
     def _check_distinct(self, rows: pl.DataFrame) -> None:
         """Two identities must not become one point: one of them would be lost without a word."""

@@ -15,6 +15,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from schemas import Contract
 from schemas.encode import RowEncoder
+from sinks.errors import close_with
 from sinks.metrics import ROWS_WRITTEN
 from sinks.outbox import Outbox, never
 from sinks.rows import conform
@@ -66,18 +67,23 @@ class _KafkaPartition(StatefulSinkPartition[pl.DataFrame, None]):
         self._contract = contract
         self._encoder = encoder
         self._unflushed = 0
+        self._failed = False
 
     def write_batch(self, values: list[pl.DataFrame]) -> None:
+        self._failed = True  # until it is through
         for value in values:
             frame = conform(value, self._contract)
             keys = frame.get_column(self._contract.key).cast(pl.Binary).to_list()
             self._outbox.send(self._topic, zip(keys, self._encoder.encode(frame), strict=True))
             self._unflushed += frame.height
+        self._failed = False
 
     def snapshot(self) -> None:
+        self._failed = True
         self._outbox.flush()
+        self._failed = False
         ROWS_WRITTEN.labels("kafka", self._contract.record).inc(self._unflushed)
         self._unflushed = 0
 
     def close(self) -> None:
-        self.snapshot()
+        close_with(self.snapshot, failed=self._failed)

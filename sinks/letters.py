@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from sinks.errors import close_with
 from sinks.metrics import ROWS_WRITTEN
 from sinks.outbox import Header, Outbox, never
 
@@ -96,19 +97,24 @@ class _LetterPartition(StatefulSinkPartition[pl.DataFrame, None]):
         self._suffix = suffix
         self._written = ROWS_WRITTEN.labels("kafka", suffix.removeprefix("."))
         self._unflushed = 0
+        self._failed = False
 
     def write_batch(self, values: list[pl.DataFrame]) -> None:
+        self._failed = True  # until it is through
         for value in values:
             for letters in value.partition_by("topic", maintain_order=True):
                 topic = f"{self._prefix}{letters.item(0, 'topic')}{self._suffix}"
                 messages = zip(letters.get_column("key").to_list(), letters.get_column("value").to_list(), strict=True)
                 self._outbox.send(topic, messages, letter_headers(letters))
                 self._unflushed += letters.height
+        self._failed = False
 
     def snapshot(self) -> None:
+        self._failed = True
         self._outbox.flush()
+        self._failed = False
         self._written.inc(self._unflushed)
         self._unflushed = 0
 
     def close(self) -> None:
-        self.snapshot()
+        close_with(self.snapshot, failed=self._failed)

@@ -33,6 +33,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from schemas import Contract
 from sinks.background import BackgroundWriter
+from sinks.errors import close_with
 from sinks.metrics import ROWS_WRITTEN
 from sinks.parquet_folder import DatasetFolder
 from sinks.rows import conform, highest_revision
@@ -150,10 +151,13 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
         return dict(self._sequences)
 
     def close(self) -> None:
+        close_with(self._finish, failed=self._writer.failed)
+        self._folder.forget_superseded(at_once=True)
+
+    def _finish(self) -> None:
         for day in list(self._open):
             self._release(day)
         self._writer.close()
-        self._folder.forget_superseded(at_once=True)
 
     def _rows_in_memory(self) -> int:
         return sum(file.height for file in self._open.values())

@@ -54,10 +54,13 @@ class DatasetFolder:
         """Put a file into place, durably."""
         path = self._path(day, sequence, version)
         _make_folder(path.parent)
-        rows.write_parquet(self._aside, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
-        _sync(self._aside)
-        self._aside.replace(path)
-        _sync(path.parent)
+        try:
+            rows.write_parquet(self._aside, compression="zstd", compression_level=1, row_group_size=_ROW_GROUP)
+            _sync(self._aside)
+            self._aside.replace(path)
+            _sync(path.parent)
+        except OSError as error:
+            raise SinkError(f"{path}: cannot be written: {error.strerror or error}") from None
         if self.newest.get(day) == (sequence, version - 1):
             self._superseded.append((time.monotonic(), self._path(day, sequence, version - 1)))
         self.newest[day] = (sequence, version)
@@ -107,9 +110,12 @@ def _make_folder(folder: Path) -> None:
     while not folder.exists():
         missing.append(folder)
         folder = folder.parent
-    for each in reversed(missing):
-        each.mkdir(exist_ok=True)
-        _sync(each.parent)
+    try:
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            _sync(each.parent)
+    except OSError as error:
+        raise SinkError(f"folder {each}: {error.strerror}") from None
 
 
 def _sync(path: Path) -> None:

@@ -116,6 +116,9 @@ class BalanceState:
         return min(values.values()) if len(values) >= self.rules.shards else MINIMUM
 
     def _add(self, more: Contributions) -> None:
+        known = self._table.knows(more.window)
+        if not known.all():  # only a version of the network can reach back that far
+            more = more.take(known)
         codes = np.array([self._codes.setdefault(name, len(self._codes)) for name in more.elements], np.int64)
         self._table.add(len(self._codes), codes[more.element], more.window, more.values)
 

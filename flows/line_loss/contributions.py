@@ -76,7 +76,7 @@ class MeterShard:
         self.ticked: int | None = None  # windows below this number have been worked out
         self.facts: Ints = np.zeros(0, np.int64)
         self._odd_until: Ints = np.zeros(0, np.int64)
-        self._unusable: set[tuple[int, int]] = set()
+        self._unusable: set[tuple[int, ...]] = set()
         self._codes: dict[str, int] = {}
         self._place = Placement.of(rules, self.network, [], self._codes)
 
@@ -190,7 +190,8 @@ class MeterShard:
     def _set_unusable_aside(self, new: Readings, counts: dict[str, int]) -> Readings:
         """Readings of bad quality say nothing of the register, but are counted, once."""
         bad = new.take(~new.usable)
-        for one in zip(bad.row.tolist(), bad.time.tolist(), strict=True):
+        columns = (bad.row, bad.time, bad.imported, bad.exported)
+        for one in zip(*(column.tolist() for column in columns), strict=True):
             counts["duplicate" if one in self._unusable else "used"] += 1
             self._unusable.add(one)
         return new.take(new.usable)
@@ -286,7 +287,7 @@ class MeterShard:
                     since[rows_of[device]] = min(begin, since[rows_of[device]])
         rows = np.flatnonzero((since < MAXIMUM) & (self.store.count > 0))
         width = self.rules.window
-        oldest = (self.watermark.value - max(self.rules.lateness, self.rules.reach_back)) // width
+        oldest = (self.watermark.value - self.rules.kept) // width
         start = np.maximum(since[rows], self.store.time[rows, 0] - self.rules.alignment.backcast) // width
         start = np.maximum(start, oldest)
         ranges = Ranges(rows, start, np.full(len(rows), self.ticked))

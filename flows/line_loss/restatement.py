@@ -132,6 +132,8 @@ def _bearing(
             far = position(store.time, row, count, time + span, True) + 1
             low = min(low, store.time[row, near])
             high = max(high, edge if far >= count else store.time[row, far])
+        # Windows further back do not rest on it: see ``alignment``.
+        low = max(low, time - limits.max_gap - span - width)
         start[place] = low // width
         stop[place] = -(-min(high, edge) // width)
 

@@ -24,8 +24,9 @@ class LossRules:
 
     @property
     def kept(self) -> int:
-        """How far behind the watermark readings are needed still, µs."""
-        return max(self.lateness, self.reach_back) + self.window
+        """How far behind the watermark windows can still change, and readings are needed, µs."""
+        late = self.lateness + self.delay + self.alignment.max_gap + self.alignment.estimate_span
+        return max(late, self.reach_back) + 4 * self.window
 
     @property
     def kept_readings(self) -> int:

@@ -47,6 +47,10 @@ class Contributions:
     def __len__(self) -> int:
         return len(self.element)
 
+    def take(self, cells: npt.NDArray[np.bool_]) -> Contributions:
+        """Some of the cells."""
+        return Contributions(self.elements, self.element[cells], self.window[cells], self.values[:, cells])
+
 
 @dataclass(slots=True)
 class _Piece:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from flows.line_loss.sums import COLUMNS
 from flows.streaming.registers import Ints
@@ -26,6 +27,7 @@ class WindowTable:
     _place: dict[int, int] = field(default_factory=dict)
     _free: list[int] = field(default_factory=list)
     _marked: set[int] = field(default_factory=set)
+    _forgotten: int | None = None  # windows before this number are gone, unless they still have a place
 
     @property
     def end(self) -> int:
@@ -82,8 +84,15 @@ class WindowTable:
         self._marked.difference_update(taken)
         return np.array(taken, np.int64)
 
+    def knows(self, windows: Ints) -> npt.NDArray[np.bool_]:
+        """Which windows have not been forgotten: what is added to one that has would stand there alone."""
+        if self._forgotten is None or int(windows.min(initial=self._forgotten)) >= self._forgotten:
+            return np.ones(len(windows), bool)
+        return (windows >= self._forgotten) | np.isin(windows, np.array([*self._place], np.int64))
+
     def forget(self, before: int) -> None:
         """Drop the windows before a number that are not marked."""
+        self._forgotten = before if self._forgotten is None else max(before, self._forgotten)
         for number in [number for number in self._place if number < before and number not in self._marked]:
             place = self._place.pop(number)
             self.sums[:, place] = 0

@@ -64,11 +64,10 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         class_percent=alignment.meter_class_percent,
         refuse_unknown=settings.line_loss.unknown_meters == "dead-letter",
     )
-    reach = max(time.network_reach_back_seconds, time.allowed_lateness_seconds + alignment.max_gap_seconds)
     balance = BalanceRules(
         window=window,
         lateness=time.allowed_lateness_seconds * SECOND,
-        keep=reach * SECOND + 2 * window,
+        keep=loss.kept,
         shards=settings.runtime.shards,
         alarm_completeness=settings.line_loss.alarm_completeness,
         high_loss_percent=settings.line_loss.high_loss_percent,

@@ -194,6 +194,9 @@ def _fill(
         # The last reading at or before the begin, -1 if none, and the first at or after the end.
         left = position(store.time, row, count, begin, True) - 1
         right = position(store.time, row, count, end, False)
+        if right < count and store.time[row, right] - end > limits.max_gap:
+            # Too far away to tell anything: so a reading bears on no window further back than that.
+            count = right
         first, last = max(left, 0), min(right, count - 1)
 
         imported = exported = covered = measured = gap_energy = 0
@@ -235,17 +238,14 @@ def _fill(
             facts += _SIDE + max(limits.reach - (store.time[row, right] - end), 0) // _MILLISECOND
         unknown = end - begin - covered
         if unknown > 0:
-            power_in, power_out, more = _mean_power(store, limits, limit[row], row, begin, end)
+            power_in, power_out, more = _mean_power(store, limits, limit[row], row, count, begin, end)
             more_in, more_out = int(np.rint(power_in * unknown)), int(np.rint(power_out * unknown))
             imported += more_in
             exported += more_out
             gap_energy += more_in + more_out
             facts += more
-        result[0][place] = imported
-        result[1][place] = exported
-        result[2][place] = gap_energy
-        result[3][place] = measured
-        result[4][place] = True
+        result[0][place], result[1][place], result[2][place] = imported, exported, gap_energy
+        result[3][place], result[4][place] = measured, True
         result[5][place] = facts
         result[6][place] = store.time[row, 0] < end
 
@@ -312,14 +312,17 @@ def _share(rise: int, part: int, length: int) -> int:
 
 @compiled
 def _mean_power(
-    store: Columns, limits: Limits, limit: float, row: int, begin: int, end: int
+    store: Columns, limits: Limits, limit: float, row: int, near: int, begin: int, end: int
 ) -> tuple[float, float, int]:
-    """Mean power, µWh/µs, over the span before the interval's last reading, else after its first; and facts."""
+    """Mean power, µWh/µs, over the span before the interval's last reading, else after its first; and facts.
+
+    ``near`` is one past the last reading that may begin the span after it.
+    """
     count = store.size[row]
     last = position(store.time, row, count, end, True) - 1
     first = position(store.time, row, count, store.time[row, max(last, 0)] - limits.estimate_span, False)
     taken, given, versions, exists = _mean_of(store, limits, limit, row, first, last)
-    start = min(position(store.time, row, count, begin, False), count - 1)
+    start = min(position(store.time, row, near, begin, False), near - 1)
     stop = position(store.time, row, count, store.time[row, start] + limits.estimate_span, True) - 1
     taken_after, given_after, more, _ = _mean_of(store, limits, limit, row, start, stop)
     # Both spans count: a reading in the one can take over from the other.

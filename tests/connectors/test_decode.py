@@ -266,8 +266,9 @@ def test_what_is_no_framing_is_set_aside_alone() -> None:
     headers: list[list[tuple[str, bytes | None]] | None] = [None] * 11
     decoded = decoder_of(METER).decode([None] * 11, sent, headers)
     assert decoded.frame["_row"].to_list() == [0, 10]
-    assert decoded.tombstones == [1]
+    assert decoded.tombstones == []
     assert {letter.row: letter.error_class for letter in decoded.dead} == {
+        1: "NoValue",
         2: "EmptyValue",
         3: "UnknownFraming",
         4: "UnknownFraming",
@@ -277,6 +278,11 @@ def test_what_is_no_framing_is_set_aside_alone() -> None:
         8: "MissingField",
         9: "UnknownSchema",
     }
+
+
+def test_on_a_compacted_topic_no_value_deletes() -> None:
+    decoded = decoder_of(contract("grid.network.v1")).decode([b"T1"], [None])
+    assert (decoded.tombstones, decoded.dead, decoded.frame.height) == ([0], [], 0)
 
 
 def test_a_header_that_is_no_reference_is_refused() -> None:

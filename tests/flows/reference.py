@@ -129,7 +129,7 @@ def energy(meter: list[Register], begin: int, end: int, rules: Rules) -> Energy:
             power = mean_power([r for r in before if r[0] >= before[-1][0] - rules.span], rules)
         if power is None:
             after = [r for r in meter if r[0] >= begin]
-            if after:
+            if after and after[0][0] - end <= rules.max_gap:
                 power = mean_power([r for r in after if r[0] <= after[0][0] + rules.span], rules)
         if power is not None:
             result.imported += round(power[0] * unknown)

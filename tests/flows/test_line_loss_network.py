@@ -142,3 +142,24 @@ def test_a_century_without_readings_is_passed_over() -> None:
     years = rows.group_by(pl.col("window_start").dt.year()).len().sort("window_start").rows()
     # Behind the last reading its energy is estimated for the forecast, 8 h; before the next one for the backcast, 1 h.
     assert years == [(2016, (8 + 8) * 4 + 1), (2116, (1 + 2) * 4)]
+
+
+def test_after_a_long_silence_it_does_not_matter_how_the_log_was_cut() -> None:
+    hours = 24 * 9
+    rows = [
+        Reading(meter, START + hour * 60 * MINUTE, round(level + rate * hour, 6), None, 0, None)
+        for hour in range(hours)
+        for meter, level, rate in (("H1", 100.0, 3.0), ("M1", 10.0, 1.0), ("M2", 20.0, 2.0))
+        # One reading, then seven days of silence.
+        if meter != "M1" or hour == 0 or hour > 24 * 7
+    ]
+    found = []
+    for size in (len(rows), 12):
+        calculation = Calculation(shards=2)
+        calculation.network(network_of({"T1": ("H1", ["M1", "M2"])}))
+        for begin in range(0, len(rows), size):
+            calculation.readings(rows[begin : begin + size])
+        calculation.end()
+        found.append((calculation.final_losses, calculation.final_energies))
+    assert found[0][0].equals(found[1][0])
+    assert found[0][1].equals(found[1][1])

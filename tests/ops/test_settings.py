@@ -57,6 +57,8 @@ def test_lists_and_tables_in_variables() -> None:
             "[influxdb]\ntoken = 'hunter2'\n",
             "influxdb.token must not be written into the file.*GRIDFLOW_INFLUXDB__TOKEN",
         ),
+        ("[registry]\nurl = 'http://me:hunter2@registry:8081'\n", "registry.url: .*neither user, password nor query"),
+        ("[influxdb]\nurl = 'http://influx:8086?token=hunter2'\n", "influxdb.url: .*neither user, password nor query"),
         ("[kafka\n", "not TOML"),
     ],
 )

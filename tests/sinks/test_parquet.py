@@ -19,6 +19,7 @@ from bytewax.testing import TestingSource, run_main
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sinks.errors import SinkError
 from sinks.parquet import ParquetSink, State
 from sinks.parquet_folder import clear_dataset
 from tests.sinks.frames import DEAD, ENERGY, LOSS, START, WINDOW, energy, highest, letters, loss
@@ -196,7 +197,7 @@ def test_a_crash_between_write_and_rename_leaves_what_was_there(
     part.write_batch([energy([("b", 0, 1)])])
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", no_rename)
-        with pytest.raises(OSError, match="power failure"):
+        with pytest.raises(SinkError, match="power failure"):
             part.snapshot()
     assert read(tmp_path) == before
     assert list((tmp_path / ".writing").iterdir())
