@@ -10,8 +10,8 @@ What leaps, and what then becomes of the reading itself:
 
 * With a ``received_time`` it has been checked against that, and is accepted whatever the gap to the one before it. Its
   frontier is doubted only beyond ``FAR``: a gateway whose clock has gone wrong sets both times.
-* Without one a leap beyond the allowed lateness (a smaller one can make nothing late) is refused as long as too few
-  confirm it. Registers being cumulative, no energy is lost with the first readings after a long silence.
+* Without one the frontier is doubted beyond the allowed lateness (a smaller leap can make nothing late): meters may be
+  read every other day, so the reading is accepted. Beyond ``FAR`` it is refused as long as too few confirm it.
 
 All is judged row by row, from the rows before: the verdicts depend on the partition's log alone, not on how it is cut
 into batches, when it is read, or how partitions interleave.
@@ -122,7 +122,8 @@ class PartitionGate:
         """No more will come: what was accepted, and nobody has spoken against, is where the partition has come to."""
         self._firm = True
         if self._trial is not None and self._trial.taken and not self._trial.dissenting:
-            self._frontier, self._trial = self._trial.anchor, None
+            newest = max(time for _, time in self._trial.confirming)
+            self._frontier, self._trial = newest, None
 
     def admit(self, frame: pl.DataFrame) -> Verdict:
         """Judge the rows in arrival order and advance the frontier."""
@@ -195,7 +196,7 @@ class PartitionGate:
         few = len(self._devices) < _WITNESSES
         if self._trial is not None and self._trial.won(self._frontier, few=few):
             self._frontier, self._trial = self._trial.anchor, None
-        elif leaps and walk.leaps[row] != FAR:
+        elif leaps and walk.leaps[row] != FAR and time > self._frontier + FAR:
             walk.refused.append(row)
         elif leaps and self._trial is not None:
             self._trial.taken = True
