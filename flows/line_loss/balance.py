@@ -11,12 +11,10 @@ network (a version can make a window complete that had been closed as incomplete
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from connectors.batch import Batch
 from flows.line_loss.contributions import Outcome
@@ -24,6 +22,7 @@ from flows.line_loss.sums import COLUMNS, Contributions
 from flows.line_loss.window_table import WindowTable
 from flows.streaming.event_time import MINIMUM
 from flows.streaming.network import Hierarchy, NetworkTable
+from flows.streaming.packing import pack, unpack
 from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 
 _C = {name: position for position, name in enumerate(COLUMNS)}
@@ -308,7 +307,7 @@ class BalanceState:
 
     def dump(self) -> bytes:
         """The state as compressed bytes."""
-        raw = pickle.dumps(
+        return pack(
             (
                 self.network.dump(),
                 self._codes,
@@ -316,18 +315,14 @@ class BalanceState:
                 self._ticked,
                 self._watermarks,
                 self._closed_until,
-            ),
-            protocol=5,
+            )
         )
-        return pickle.dumps((len(raw), pa.Codec("zstd", 1).compress(raw, asbytes=True)))
 
     @classmethod
     def load(cls, rules: BalanceRules, data: bytes) -> BalanceState:
         """A state from its bytes."""
-        size, packed = pickle.loads(data)  # noqa: S301 - our own recovery store
-        raw = pa.Codec("zstd", 1).decompress(packed, size, asbytes=True)
         state = cls(rules)
-        network, state._codes, state._table, state._ticked, state._watermarks, state._closed_until = pickle.loads(raw)  # noqa: S301
+        network, state._codes, state._table, state._ticked, state._watermarks, state._closed_until = unpack(data)
         state.network.restore(network)
         state._forget_plans()
         return state
