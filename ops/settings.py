@@ -266,7 +266,14 @@ class AlignmentSettings(_Section):
         100_000.0, description="A register that rises faster than this has jumped, whatever it measures."
     )
     max_power_per_rated_kva: PositiveFloat = Field(
-        3.0, description="The same for meters of a transformer area, per kVA of the transformer's rating."
+        2.0,
+        description="The same per kVA that the transformers have whose energy it measures, or the customer's own "
+        "rating (IEC 60076-7: a distribution transformer takes twice its rating for a short time).",
+    )
+    assumed_rated_kva: PositiveFloat = Field(
+        3150.0,
+        description="A transformer without rated_kva that feeds no others is taken for one of this rating "
+        "(the largest distribution transformer of EN 50588-1).",
     )
     register_digits: Annotated[tuple[PositiveInt, ...], BeforeValidator(_from_text)] = Field(
         (4, 5, 6, 7, 8), description="Digits before the decimal point at which a register may roll over."

@@ -18,12 +18,13 @@ from connectors.batch import LETTER_SCHEMA, Batch
 from flows.line_loss.energies import Energies
 from flows.line_loss.placement import Placement
 from flows.line_loss.refusals import without_late, without_unknown
-from flows.line_loss.restatement import Pairs, Ranges, affected, note_odd
+from flows.line_loss.restatement import Pairs, Ranges, affected, note_doubt
 from flows.line_loss.rules import LossRules
 from flows.line_loss.sums import Contributions, Sums
 from flows.streaming.alignment import Aligned, align
 from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark
 from flows.streaming.network import NetworkTable
+from flows.streaming.ratings import Ratings
 from flows.streaming.registers import Ints, Readings, RegisterStore, readings_of
 
 OUTCOMES = ("taken", "used", "duplicate", "correction", "late", "dead_letter")
@@ -74,11 +75,10 @@ class MeterShard:
         self.network = NetworkTable()
         self.watermark = Watermark(rules.delay)
         self.ticked: int | None = None  # windows below this number have been worked out
-        self.facts: Ints = np.zeros(0, np.int64)
-        self._odd_until: Ints = np.zeros(0, np.int64)
         self._unusable: set[tuple[int, ...]] = set()
         self._codes: dict[str, int] = {}
-        self._place = Placement.of(rules, self.network, [], self._codes)
+        self._ratings: Ratings | None = None
+        self._place = self._placed([])
 
     # ------------------------------------------------------------------ rounds
 
@@ -162,8 +162,8 @@ class MeterShard:
         """Store readings, and restate the windows already worked out on which they bear."""
         pairs = _NO_PAIRS
         if self.ticked is not None:
-            arguments = (self.rules.alignment, self._odd_until, self.ticked * self.rules.window, self.rules.window)
-            ranges = affected(self.store, *arguments, new)
+            edge = self.ticked * self.rules.window
+            ranges = affected(self.store, self.rules.alignment, edge, self.rules.window, new)
             if ranges.size > _CHUNK and int(ranges.row.min()) < int(ranges.row.max()):
                 lower = new.row <= (int(ranges.row.min()) + int(ranges.row.max())) // 2
                 self._take_up(new.take(lower), counts, totals, energies)
@@ -178,7 +178,7 @@ class MeterShard:
         duplicates = corrections = 0
         if repeated.any():
             duplicates, corrections = self.store.correct(new.take(repeated))
-        note_odd(self.store, self.rules.alignment, self._place.limit, new, self._odd_until)
+        note_doubt(self.store, self.rules.alignment, self._place.limit, new)
         counts["used"] += len(new) - duplicates
         counts["duplicate"] += duplicates
         counts["correction"] += corrections
@@ -200,7 +200,8 @@ class MeterShard:
         """Energies of whole windows; of rows without any reading nothing is known."""
         begin = pairs.window * self.rules.window
         end = begin + self.rules.window
-        return align(self.store, self.rules.alignment, self._place.limit, self.facts, pairs.row, begin, end)
+        place = self._place
+        return align(self.store, self.rules.alignment, place.limit, place.limit_facts, pairs.row, begin, end)
 
     # ------------------------------------------------------------------- ticks
 
@@ -246,38 +247,42 @@ class MeterShard:
         if self.watermark.value == MINIMUM:
             return
         horizon = self.watermark.value - self.rules.kept
-        self.store.evict(horizon, self.rules.alignment.estimate_span)
+        self.store.evict(horizon, self.rules.alignment.span)
         if self._unusable:
             self._unusable = {one for one in self._unusable if one[1] >= horizon}
 
     # ----------------------------------------------------------------- network
 
     def _apply_network(self, batch: Batch) -> dict[str, int]:
-        return self.network.apply(batch.frame) if batch.frame.height else {}
+        changed = self.network.apply(batch.frame) if batch.frame.height else {}
+        if changed:
+            self._ratings = None
+        return changed
+
+    def _placed(self, meters: list[str]) -> Placement:
+        if self._ratings is None:
+            self._ratings = Ratings(self.network.versions, self.rules.assumed_kva)
+        return Placement.of(self.rules, self.network, self._ratings, meters, self._codes)
 
     def _place_rows(self) -> None:
         """Look up what rows measure that are new since the last time."""
         placed, n = len(self._place.limit), len(self.store.meters)
         if placed == n:
             return
-        self.facts = np.concatenate([self.facts, np.zeros(n - len(self.facts), np.int64)])
-        more = np.full(n - len(self._odd_until), MINIMUM, np.int64)
-        self._odd_until = np.concatenate([self._odd_until, more])
-        fresh = Placement.of(self.rules, self.network, self.store.meters[placed:], self._codes)
+        fresh = self._placed(self.store.meters[placed:])
         self._place = self._place.plus(fresh) if placed else fresh
 
     def _restate_moved(self, changed: dict[str, int], totals: Sums, energies: Energies) -> None:
         """New versions of the network: take back what they make wrong, and state it anew."""
         if not changed:
             return
-        old, old_facts = self._place, self.facts
-        new = Placement.of(self.rules, self.network, self.store.meters, self._codes)
-        self._place = new
+        old = self._place
+        new = self._place = self._placed(self.store.meters)
+        # A changed rating changes the limit of every meter below it, and with it what is plausible.
+        limited = old.limit_facts != new.limit_facts
+        note_doubt(self.store, self.rules.alignment, new.limit, self.store.readings(np.flatnonzero(limited)))
         if self.ticked is None or not self.store.meters:
             return
-        # A changed rating changes the limit of every meter below it, and with it what is plausible.
-        limited = old.limit != new.limit
-        new_facts = self.facts = old_facts + limited
         since = np.full(len(self.store.meters), MAXIMUM)
         since[limited] = MINIMUM
         rows_of = {meter: row for row, meter in enumerate(self.store.meters)}
@@ -293,9 +298,9 @@ class MeterShard:
         ranges = Ranges(rows, start, np.full(len(rows), self.ticked))
         for some in ranges.chunks(_CHUNK):
             pairs = some.pairs()
-            self._place, self.facts = old, old_facts
+            self._place = old
             old.contribute(self.store, pairs, self._aligned(pairs), -1, totals)
-            self._place, self.facts = new, new_facts
+            self._place = new
             after = self._aligned(pairs)
             new.contribute(self.store, pairs, after, +1, totals)
             touched = np.flatnonzero(limited[pairs.row])
@@ -312,8 +317,6 @@ class MeterShard:
                 self.network.dump(),
                 self.watermark,
                 self.ticked,
-                self.facts,
-                self._odd_until,
                 self._unusable,
             ),
             protocol=5,
@@ -328,12 +331,11 @@ class MeterShard:
             network,
             shard.watermark,
             shard.ticked,
-            shard.facts,
-            shard._odd_until,
             shard._unusable,
         ) = pickle.loads(data)  # noqa: S301 - our own recovery store
         shard.watermark.delay = rules.delay
         shard.store = RegisterStore.load(store, rules.kept_readings)
         shard.network.restore(network)
-        shard._place = Placement.of(rules, shard.network, shard.store.meters, shard._codes)
+        shard._ratings = None
+        shard._place = shard._placed(shard.store.meters)
         return shard

@@ -13,6 +13,7 @@ from flows.line_loss.rules import LossRules
 from flows.line_loss.sums import Sums
 from flows.streaming.alignment import Aligned, align, micro_wh_per_us
 from flows.streaming.network import NetworkTable
+from flows.streaming.ratings import Ratings
 from flows.streaming.registers import MICRO_WH_PER_KWH, Ints, RegisterStore
 
 _VARIANCE = 1e9  # units per kWh²
@@ -29,24 +30,29 @@ class Placement:
         segments: for what each row measures.
         claims: for what any version of the network has ever said that it measures.
         limit: the greatest power that each can have, µWh/µs.
+        limit_facts: on how many facts of the network that rests.
     """
 
     rules: LossRules
     segments: Roles
     claims: Roles
     limit: npt.NDArray[np.float64]
+    limit_facts: Ints
 
     @classmethod
-    def of(cls, rules: LossRules, network: NetworkTable, meters: list[str], codes: dict[str, int]) -> Placement:
+    def of(
+        cls, rules: LossRules, network: NetworkTable, ratings: Ratings, meters: list[str], codes: dict[str, int]
+    ) -> Placement:
         """Look meters up; elements without a code get the next ones."""
         segments = [network.segments(meter) for meter in meters]
         claims = [network.claims(meter) for meter in meters]
         power = np.full(len(meters), rules.alignment.limit_kw)
-        for row, claimed in enumerate(claims):
-            rating = network.greatest_rating(claimed)
+        facts = np.zeros(len(meters), np.int64)
+        for row, (meter, claimed) in enumerate(zip(meters, claims, strict=True)):
+            rating, facts[row] = ratings.of_device(claimed, network.usage_points(meter))
             if rating is not None:
                 power[row] = min(power[row], rating * rules.power_per_kva)
-        return cls(rules, Roles.of(segments, codes), Roles.of(claims, codes), micro_wh_per_us(power))
+        return cls(rules, Roles.of(segments, codes), Roles.of(claims, codes), micro_wh_per_us(power), facts)
 
     def plus(self, more: Placement) -> Placement:
         """These rows, followed by more."""
@@ -55,6 +61,7 @@ class Placement:
             self.segments.plus(more.segments),
             self.claims.plus(more.claims),
             np.concatenate([self.limit, more.limit]),
+            np.concatenate([self.limit_facts, more.limit_facts]),
         )
 
     def contribute(self, store: RegisterStore, pairs: Pairs, aligned: Aligned, sign: int, totals: Sums) -> None:

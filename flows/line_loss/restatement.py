@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
-from flows.streaming.alignment import AlignmentRules, Limits, rises
+from flows.streaming.alignment import AlignmentRules
+from flows.streaming.plausibility import Limits, inverted, rises
 from flows.streaming.position import position
 from flows.streaming.registers import Columns, Ints, Readings, RegisterStore
 
@@ -66,21 +67,19 @@ class Ranges:
         return Pairs(unique >> 32, (unique & 0xFFFFFFFF) + low)
 
 
-def affected(
-    store: RegisterStore, rules: AlignmentRules, odd_until: Ints, edge: int, width: int, readings: Readings
-) -> Ranges:
+def affected(store: RegisterStore, rules: AlignmentRules, edge: int, width: int, readings: Readings) -> Ranges:
     """The windows before ``edge`` on which readings can bear; asked before they are inserted.
 
     Args:
         store: what is known so far.
         rules: the rules of alignment.
-        odd_until: of each row how far its implausible stretches reach, µs.
         edge: end of the last window that has been worked out, µs.
         width: of windows, µs.
         readings: new ones and corrections.
     """
     start, stop = np.zeros(len(readings), np.int64), np.zeros(len(readings), np.int64)
-    _bearing(store.columns, rules.limits, odd_until, edge, width, readings.row, readings.time, start, stop)
+    values = (readings.imported, readings.exported)
+    _bearing(store.columns, rules.limits, edge, width, readings.row, readings.time, *values, start, stop)
     some = np.flatnonzero(stop > start)
     ranges = Ranges(readings.row[some], start[some], stop[some])
     long = (ranges.stop - ranges.start) * width > 4 * rules.forecast
@@ -98,19 +97,21 @@ def affected(
 def _bearing(
     store: Columns,
     limits: Limits,
-    odd_until: Ints,
     edge: int,
     width: int,
     rows: Ints,
     times: Ints,
+    imported: Ints,
+    exported: Ints,
     start: Ints,
     stop: Ints,
 ) -> None:
     span = limits.estimate_span
+    reach_odd = span + limits.near
     for place in range(len(rows)):
         row, time = rows[place], times[place]
         count = store.size[row]
-        odd = odd_until[row] >= time - span
+        odd = store.doubt_until[row] >= time - reach_odd
         before = position(store.time, row, count, time, False)
         # Before: back to the reading before; with nothing known yet windows count from `backcast` before the first
         # reading, and those estimates rest on the span after it.
@@ -118,60 +119,70 @@ def _bearing(
         first = store.time[row, 0] if count > 0 else time
         if time <= first + span:
             low = min(first, time) - limits.backcast
+        inverts = count > 0 and _inverts(store, limits, row, before, time, imported[place], exported[place])
         # Usual: the newest reading of its meter, and the one before it lies past all windows worked out.
-        if low >= edge and not odd:
+        if low >= edge and not odd and not inverts:
             continue
         # After: up to the next reading; past the last one energy is estimated from the span before that.
         after = position(store.time, row, count, time, True)
         high = edge
         if after < count and time + span < store.time[row, count - 1]:
             high = store.time[row, after]
-        # An implausible stretch is estimated from the spans on both its sides: then look as far as those reach.
-        if odd and count > 0:
-            near = max(position(store.time, row, count, time - span, False) - 1, 0)
-            far = position(store.time, row, count, time + span, True) + 1
-            low = min(low, store.time[row, near])
+        # A stretch that is not plausible is estimated from the spans on both its sides; and what contradicts others
+        # bears on stretches in which it has no part, and on all that is estimated from those.
+        reach = max(limits.far, reach_odd) if inverts else reach_odd
+        if (odd or inverts) and count > 0:
+            near = position(store.time, row, count, time - reach, False) - 1
+            far = position(store.time, row, count, time + reach, True) + 1
+            low = min(low, store.time[row, near] if near >= 0 else first - limits.backcast)
             high = max(high, edge if far >= count else store.time[row, far])
         # Windows further back do not rest on it: see ``alignment``.
-        low = max(low, time - limits.max_gap - span - width)
+        low = max(low, time - limits.max_gap - span - limits.near - width)
         start[place] = low // width
         stop[place] = -(-min(high, edge) // width)
 
 
-def note_odd(
-    store: RegisterStore, rules: AlignmentRules, limit: npt.NDArray[np.float64], readings: Readings, odd_until: Ints
-) -> None:
-    """Remember how far the implausible stretches beside stored readings reach: estimates stand in for them.
+@compiled
+def _inverts(store: Columns, limits: Limits, row: int, at: int, time: int, imported: int, exported: int) -> bool:
+    """Whether a reading that belongs at a position contradicts the order of others, or corrects one."""
+    if at < store.size[row] and store.time[row, at] == time:
+        # A copy bears on nothing. Of a corrected one any version may contradict others.
+        same = store.imported[row, at] == imported and store.exported[row, at] == exported
+        return store.versions[row, at] > 1 or not same
+    quiet = store.doubt_until[row] < time - limits.far
+    return inverted(store, limits, row, at, time, imported, exported, quiet)
+
+
+def note_doubt(store: RegisterStore, rules: AlignmentRules, limit: npt.NDArray[np.float64], readings: Readings) -> None:
+    """Remember how far the stretches reach that may be implausible: estimates stand in for them.
 
     Args:
-        store: what is known, the readings included.
+        store: what is known, the readings included; is brought up to date.
         rules: the rules of alignment.
         limit: greatest power of each row, µWh/µs.
         readings: new ones, or corrections.
-        odd_until: is brought up to date.
     """
-    _note(store.columns, rules.limits, limit, readings.row, readings.time, odd_until)
+    _note(store.columns, rules.limits, limit, readings.row, readings.time)
 
 
 @compiled
-def _note(
-    store: Columns,
-    limits: Limits,
-    limit: npt.NDArray[np.float64],
-    rows: Ints,
-    times: Ints,
-    odd_until: Ints,
-) -> None:
+def _note(store: Columns, limits: Limits, limit: npt.NDArray[np.float64], rows: Ints, times: Ints) -> None:
     for place in range(len(rows)):
-        row = rows[place]
+        row, time = rows[place], times[place]
         count = store.size[row]
-        at = position(store.time, row, count, times[place], False)
+        at = position(store.time, row, count, time, False)
+        until = store.doubt_until[row]
         for index in range(max(at - 1, 0), min(at + 1, count - 1)):
             start, stop = store.time[row, index], store.time[row, index + 1]
             taken = store.imported[row, index], store.imported[row, index + 1]
             given = store.exported[row, index], store.exported[row, index + 1]
             if not rises(stop - start, taken, given, limit[row], limits)[2]:
-                odd_until[row] = max(odd_until[row], stop)
+                until = max(until, stop)
+        quiet = store.doubt_until[row] < time - limits.far
+        values = (store.imported[row, at], store.exported[row, at])
+        if store.versions[row, at] > 1 or inverted(store, limits, row, at, time, values[0], values[1], quiet):
+            until = max(until, time + limits.far)
+        store.doubt_until[row] = until
 
 
 def _known_parts(

@@ -19,17 +19,19 @@ class LossRules:
     reach_back: int
     alignment: AlignmentRules
     power_per_kva: float
+    assumed_kva: float
     class_percent: float
     refuse_unknown: bool = False
 
     @property
     def kept(self) -> int:
         """How far behind the watermark windows can still change, and readings are needed, µs."""
-        late = self.lateness + self.delay + self.alignment.max_gap + self.alignment.estimate_span
+        alignment = self.alignment
+        late = self.lateness + self.delay + alignment.max_gap + alignment.estimate_span + alignment.near
         return max(late, self.reach_back) + 4 * self.window
 
     @property
     def kept_readings(self) -> int:
         """Room for the readings of a meter: twice as much as is needed, so that forgetting is seldom due."""
-        span = self.kept + self.alignment.estimate_span
+        span = self.kept + self.alignment.span
         return min(2 * span // self.alignment.interval, _MOST_ROOM) + 16

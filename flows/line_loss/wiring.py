@@ -61,6 +61,7 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
             allowed_lateness_seconds=time.allowed_lateness_seconds,
         ),
         power_per_kva=alignment.max_power_per_rated_kva,
+        assumed_kva=alignment.assumed_rated_kva,
         class_percent=alignment.meter_class_percent,
         refuse_unknown=settings.line_loss.unknown_meters == "dead-letter",
     )

@@ -2,8 +2,8 @@
 
 Between two consecutive readings the register is taken to rise evenly, so the energy of any interval is a difference
 of interpolated registers, and over adjoining windows these differences add up to the register's own. A stretch
-between readings counts only if it is plausible: not longer than ``max_gap``, not falling (unless the register rolled
-over), not rising faster than the meter's greatest power. A reset or a jump is thus never turned into energy.
+between readings counts only if it is plausible (see ``plausibility``): a reset, a jump or a wrong reading is never
+turned into energy.
 
 What no plausible stretch covers (before the first reading, after the last, over a reset) is estimated from the mean
 power that the meter had in the last hours before it, or after it, and is not *measured*.
@@ -17,39 +17,36 @@ readings would not do: one reading that is replaced by a nearer one changes the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
 from flows.streaming.event_time import SECOND
+from flows.streaming.plausibility import Limits, judged, power_after, power_before, rises
 from flows.streaming.position import position
-from flows.streaming.registers import MICRO_WH_PER_KWH, NO_EXPORT, Columns, Ints, RegisterStore
+from flows.streaming.registers import MICRO_WH_PER_KWH, NEVER, Columns, Ints, RegisterStore
 
 Floats = npt.NDArray[np.float64]
+Power = TypeVar("Power", float, Floats)
 
 # A stretch may be so much longer than the reading interval (jitter, a clock set right) and still count as measured.
 _JITTER = 1.5
 
-# Weights of what ``facts`` adds up. A side that has a reading, or one reading more inside, always outweighs the
-# readings from which an estimate was made and that it does without from then on.
-_SIDE = 1_000_000
-_INSIDE = 100_000
-_VERSION = 1_000
+# Readings that contradict a stretch are looked for so many reading intervals away.
+_NEAR = 8
+_FAR = 48
+
+_ROLLOVER_KW = 5.0  # so much may be missing of a register that rolled over, whatever the power beside it
+
+# Weights of what ``facts`` adds up, by what outweighs what: whatever a nearer reading, or one more inside, turns; then
+# what a correction turns; then the evidence for verdicts on stretches; then the readings from which estimates are made.
+_INSIDE = _SIDE = 1 << 22
+_VERSION = 1 << 18
+_EVIDENCE = 1 << 10
+_NEARER = 1 << 6
 _MILLISECOND = 1_000
-
-
-class Limits(NamedTuple):
-    """The rules of alignment as compiled code takes them, times in µs; see ``AlignmentRules``."""
-
-    ordinary: int
-    max_gap: int
-    estimate_span: int
-    backcast: int
-    forecast: int
-    reach: int
-    rollovers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +100,21 @@ class AlignmentRules:
         )
 
     @property
+    def far(self) -> int:
+        """How far away a reading may lie that contradicts a stretch, µs."""
+        return min(max(_FAR * self.interval, self.estimate_span + 2 * _NEAR * self.interval), self.max_gap)
+
+    @property
+    def near(self) -> int:
+        """Up to what distance any such reading counts, µs."""
+        return min(_NEAR * self.interval, self.far)
+
+    @property
+    def span(self) -> int:
+        """How far beyond the readings on both sides of an interval those lie that can bear on it, µs."""
+        return max(self.estimate_span + self.near, self.far)
+
+    @property
     def limits(self) -> Limits:
         """For compiled code."""
         return Limits(
@@ -112,6 +124,9 @@ class AlignmentRules:
             self.backcast,
             self.forecast,
             self.reach,
+            self.near,
+            self.far,
+            micro_wh_per_us(_ROLLOVER_KW),
             self.rollovers or (0,),
         )
 
@@ -152,7 +167,7 @@ class Aligned:
         return cls(numbers[0], numbers[1], numbers[2], numbers[3], known, numbers[4], started)
 
 
-def micro_wh_per_us(power_kw: Floats) -> Floats:
+def micro_wh_per_us(power_kw: Power) -> Power:
     """Power in kW as µWh per µs."""
     return power_kw * (MICRO_WH_PER_KWH / (3600 * SECOND))
 
@@ -199,8 +214,10 @@ def _fill(
             count = right
         first, last = max(left, 0), min(right, count - 1)
 
-        imported = exported = covered = measured = gap_energy = 0
+        imported = exported = covered = measured = gap_energy = evidence = 0
         versions = store.versions[row, first] - 1
+        # Where the stretches that are not plausible begin and end.
+        doubt_from = doubt_to = -1
         for index in range(first, last):
             versions += store.versions[row, index + 1] - 1
             start, stop = store.time[row, index], store.time[row, index + 1]
@@ -211,6 +228,9 @@ def _fill(
                 limit[row],
                 limits,
             )
+            if store.doubt_until[row] >= start:
+                rise_in, rise_out, plausible, more = judged(store, limits, limit[row], row, index)
+                evidence += more
             if plausible:
                 part_in, part_out, span = _cut(rise_in, rise_out, start, stop, begin, end)
                 imported += part_in
@@ -220,72 +240,63 @@ def _fill(
                     measured += span
                 else:
                     gap_energy += part_in + part_out
+            else:
+                doubt_from = index if doubt_from < 0 else doubt_from
+                doubt_to = index + 1
 
-        # Once something is said it stays said: more readings can make it better, but not unsaid.
-        known = left >= 0 and begin - store.time[row, left] <= limits.forecast
-        if not known and left + 1 < count:
-            following = store.time[row, left + 1]
-            known = following - begin <= limits.backcast or following < end
-        if not known:
-            # Of a part there can be readings, but then nothing tells how they go on.
-            result[0][place], result[1][place], result[2][place] = imported, exported, gap_energy
-            result[3][place] = measured
+        result[0][place], result[1][place], result[2][place] = imported, exported, gap_energy
+        result[3][place] = measured
+        following = store.time[row, left + 1] if left + 1 < count else NEVER
+        if not _is_known(limits, left >= 0, store.time[row, first], following, begin, end):
             continue
-        facts = extra[row] + max(right - left - 1, 0) * _INSIDE + versions * _VERSION
-        if left >= 0:
-            facts += _SIDE + max(limits.reach - (begin - store.time[row, left]), 0) // _MILLISECOND
-        if right < count:
-            facts += _SIDE + max(limits.reach - (store.time[row, right] - end), 0) // _MILLISECOND
+        facts = (extra[row] + versions) * _VERSION + max(right - left - 1, 0) * _INSIDE + evidence * _EVIDENCE
+        facts += _side(limits, left >= 0, begin - store.time[row, first]) + _side(
+            limits, right < count, store.time[row, last] - end
+        )
         unknown = end - begin - covered
         if unknown > 0:
-            power_in, power_out, more = _mean_power(store, limits, limit[row], row, count, begin, end)
+            if doubt_from < 0:
+                doubt_from = max(position(store.time, row, count, end, True) - 1, 0)
+                doubt_to = min(position(store.time, row, count, begin, False), count - 1)
+            power_in, power_out, more = _mean_power(store, limits, limit[row], row, doubt_from, doubt_to)
             more_in, more_out = int(np.rint(power_in * unknown)), int(np.rint(power_out * unknown))
-            imported += more_in
-            exported += more_out
-            gap_energy += more_in + more_out
+            result[0][place] += more_in
+            result[1][place] += more_out
+            result[2][place] += more_in + more_out
             facts += more
-        result[0][place], result[1][place], result[2][place] = imported, exported, gap_energy
-        result[3][place], result[4][place] = measured, True
-        result[5][place] = facts
+        result[4][place], result[5][place] = True, facts
         result[6][place] = store.time[row, 0] < end
 
 
 @compiled
-def rises(
-    length: int, imported: tuple[int, int], exported: tuple[int, int], limit: float, limits: Limits
-) -> tuple[int, int, bool]:
-    """How far registers rose over a stretch, and whether that is plausible.
+def _is_known(limits: Limits, exists: bool, before: int, after: int, begin: int, end: int) -> bool:
+    """Whether anything is said of [begin, end), from the readings next to its begin.
 
-    Args:
-        length: of the stretch, µs.
-        imported: the import register at both ends, µWh.
-        exported: the export register at both ends, µWh.
-        limit: greatest power, µWh/µs.
-        limits: the rules.
+    Once something is said it stays said: more readings can make it better, but not unsaid. Of a part of the interval
+    there can be readings even so, but then nothing tells how they go on.
     """
-    if length > limits.max_gap:
-        return 0, 0, False
-    allowed = limit * length + MICRO_WH_PER_KWH // 100
-    rise_in = _rise(imported[0], imported[1], allowed, limits.rollovers)
-    rise_out = 0
-    if NO_EXPORT not in exported:
-        rise_out = _rise(exported[0], exported[1], allowed, limits.rollovers)
-    return rise_in, rise_out, rise_in >= 0 and rise_out >= 0
+    if exists and begin - before <= limits.forecast:
+        return True
+    return after <= begin + limits.backcast or after < end
 
 
 @compiled
-def _rise(before: int, after: int, allowed: float, rollovers: tuple[int, ...]) -> int:
-    """How far a register rose; -1 if that is not plausible. A roll-over is seen through."""
-    rise = after - before
-    if rise >= 0:
-        return rise if rise <= allowed else -1
-    for modulus in rollovers:
-        rolled = after + modulus - before
-        # Near the top only: else every reset of a large meter would pass for a roll-over.
-        near_top = before >= modulus - min(allowed, modulus // 10)
-        if before < modulus and after < modulus and rolled <= allowed and near_top:
-            return int(rolled)
-    return -1
+def _side(limits: Limits, exists: bool, distance: int) -> int:
+    """What the nearest reading on one side counts: the nearer, the more."""
+    return _SIDE + _NEARER * (max(limits.reach - distance, 0) // _MILLISECOND) if exists else 0
+
+
+@compiled
+def _mean_power(
+    store: Columns, limits: Limits, limit: float, row: int, before: int, after: int
+) -> tuple[float, float, int]:
+    """Mean power, µWh/µs, in the span up to one reading, else in that from the other on; and the evidence."""
+    power_in, power_out, evidence, exists = power_before(store, limits, limit, row, before)
+    after_in, after_out, more, _ = power_after(store, limits, limit, row, after)
+    # Both spans count: a reading in the one can take over from the other.
+    if exists:
+        return power_in, power_out, evidence + more
+    return after_in, after_out, evidence + more
 
 
 @compiled
@@ -308,50 +319,3 @@ def _share(rise: int, part: int, length: int) -> int:
     if part == 0 or rise == 0:
         return 0
     return int(np.rint(rise * (part / length)))
-
-
-@compiled
-def _mean_power(
-    store: Columns, limits: Limits, limit: float, row: int, near: int, begin: int, end: int
-) -> tuple[float, float, int]:
-    """Mean power, µWh/µs, over the span before the interval's last reading, else after its first; and facts.
-
-    ``near`` is one past the last reading that may begin the span after it.
-    """
-    count = store.size[row]
-    last = position(store.time, row, count, end, True) - 1
-    first = position(store.time, row, count, store.time[row, max(last, 0)] - limits.estimate_span, False)
-    taken, given, versions, exists = _mean_of(store, limits, limit, row, first, last)
-    start = min(position(store.time, row, near, begin, False), near - 1)
-    stop = position(store.time, row, count, store.time[row, start] + limits.estimate_span, True) - 1
-    taken_after, given_after, more, _ = _mean_of(store, limits, limit, row, start, stop)
-    # Both spans count: a reading in the one can take over from the other.
-    if exists:
-        return taken, given, versions + more
-    return taken_after, given_after, versions + more
-
-
-@compiled
-def _mean_of(
-    store: Columns, limits: Limits, limit: float, row: int, first: int, last: int
-) -> tuple[float, float, int, bool]:
-    """Mean power over the plausible stretches between two readings, versions of them, and whether there are any."""
-    imported = exported = covered = 0
-    versions = store.versions[row, first]
-    for index in range(first, last):
-        versions += store.versions[row, index + 1]
-        length = store.time[row, index + 1] - store.time[row, index]
-        rise_in, rise_out, plausible = rises(
-            length,
-            (store.imported[row, index], store.imported[row, index + 1]),
-            (store.exported[row, index], store.exported[row, index + 1]),
-            limit,
-            limits,
-        )
-        if plausible:
-            imported += rise_in
-            exported += rise_out
-            covered += length
-    if covered <= 0:
-        return 0.0, 0.0, versions, False
-    return imported / covered, exported / covered, versions, True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -122,6 +122,11 @@ class NetworkTable:
             changed[element] = min(begin, changed.get(element, MAXIMUM))
         return changed
 
+    @property
+    def versions(self) -> Mapping[str, Sequence[Version]]:
+        """Of every element the versions in the order of the log."""
+        return self._versions
+
     def devices_of(self, elements: Iterable[str]) -> set[str]:
         """The devices that any version of these elements names."""
         return {v.device for element in elements for v in self._versions.get(element, ()) if v.device}
@@ -208,19 +213,9 @@ class NetworkTable:
         times = {t for versions in self._versions.values() for v in versions for t in (v.valid_from, v.valid_to)}
         return sorted(times - {MAXIMUM})
 
-    def greatest_rating(self, claims: list[Segment]) -> float | None:
-        """The greatest rating, kVA, of a transformer that a device was ever said to measure or to hang at.
-
-        Args:
-            claims: the device's.
-        """
-        ratings = [rated for claim in claims if (rated := self._rating_above(claim.element)) is not None]
-        return max(ratings, default=None)
-
-    def _rating_above(self, element: str) -> float | None:
-        # Only the element itself: a feeder or substation above carries more than one transformer's rating.
-        ratings = [v.rated_kva for v in self._versions.get(element, ()) if v.kind == TRANSFORMER and v.rated_kva]
-        return max(ratings, default=None)
+    def usage_points(self, device: str) -> list[str]:
+        """Those that any version has said it to be the meter of."""
+        return [e for e in self._elements_of(device) if any(v.kind == USAGE_POINT for v in self._versions[e])]
 
     def hierarchy(self, time: int) -> Hierarchy:
         """The energy-balance hierarchy as of a time, µs."""

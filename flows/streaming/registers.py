@@ -29,6 +29,9 @@ MICRO_WH_PER_KWH = 1_000_000_000
 NO_EXPORT = -1
 """In place of an export register that the meter does not have."""
 
+NEVER = np.iinfo(np.int64).max
+"""In place of the least of no values."""
+
 # IEC 60870-5 quality: with overflow, blocked, not topical or invalid a register says nothing of this instant.
 UNUSABLE_QUALITY = 0x01 | 0x10 | 0x40 | 0x80
 
@@ -36,8 +39,27 @@ _LEAST_ROWS = 64  # a matrix of one row is in both orders at once, and would be 
 _FIELDS = ("time", "imported", "exported", "received", "versions")
 
 
+class Corrected(NamedTuple):
+    """The instants of which values were corrected, sorted by row and time; of all values the least and the greatest.
+
+    Where no version has an export register, the least is ``NEVER`` and the greatest ``NO_EXPORT``.
+    """
+
+    row: Ints
+    time: Ints
+    versions: Ints
+    least_imported: Ints
+    most_imported: Ints
+    least_exported: Ints
+    most_exported: Ints
+
+
 class Columns(NamedTuple):
-    """The matrices [row, position] of a store, and of each row how many readings there are; for compiled code."""
+    """What compiled code takes of a store.
+
+    The matrices [row, position]; of each row how many readings there are and until when, µs, its stretches may be in
+    doubt; and the instants that were corrected.
+    """
 
     time: Ints
     imported: Ints
@@ -45,6 +67,8 @@ class Columns(NamedTuple):
     received: Ints
     versions: Ints
     size: Ints
+    doubt_until: Ints
+    corrected: Corrected
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +122,12 @@ class RegisterStore:
         self._names = pl.Series(dtype=pl.String)
         self._rows = CodeMap()
         self.count: Ints = np.zeros(0, np.int64)
+        self.doubt_until: Ints = np.zeros(0, np.int64)
         self._take(np.zeros((capacity, 0, len(_FIELDS)), np.int64))
         # (row, time) -> every (received, import, export) seen, where there was more than one
         self._variants: dict[tuple[int, int], set[tuple[int, int, int]]] = {}
+        self._differing: set[tuple[int, int]] = set()  # of them those whose values differ
+        self._corrected = _corrected(self._variants, self._differing)
 
     def _take(self, readings: Ints) -> None:
         """Set the readings [position, row, field]; of each field there is a view [row, position]."""
@@ -111,7 +138,16 @@ class RegisterStore:
     @property
     def columns(self) -> Columns:
         """For compiled code."""
-        return Columns(self.time, self.imported, self.exported, self.received, self.versions, self.count)
+        return Columns(
+            self.time,
+            self.imported,
+            self.exported,
+            self.received,
+            self.versions,
+            self.count,
+            self.doubt_until,
+            self._corrected,
+        )
 
     # ------------------------------------------------------------------ meters
 
@@ -136,6 +172,7 @@ class RegisterStore:
         self.meters.extend(fresh.cast(pl.String).to_list())
         self._rows.put(codes_of(fresh), np.arange(start, start + more))
         self.count = np.concatenate([self.count, np.zeros(more, np.int64)])
+        self.doubt_until = np.concatenate([self.doubt_until, np.full(more, MINIMUM, np.int64)])
         if start + more > len(self.time):
             self._resize(max(start + more, 2 * len(self.time), _LEAST_ROWS), self.time.shape[1])
 
@@ -145,6 +182,19 @@ class RegisterStore:
         new = np.zeros((capacity, rows, len(_FIELDS)), np.int64)
         new[:filled, : self._readings.shape[1]] = self._readings[:filled]
         self._take(new)
+
+    def readings(self, rows: Ints) -> Readings:
+        """All readings of some meters."""
+        row = np.repeat(rows, self.count[rows])
+        place = np.arange(len(row)) - np.repeat(np.cumsum(self.count[rows]) - self.count[rows], self.count[rows])
+        return Readings(
+            row,
+            self.time[row, place],
+            self.imported[row, place],
+            self.exported[row, place],
+            self.received[row, place],
+            np.ones(len(row), bool),
+        )
 
     # --------------------------------------------------------------- insertion
 
@@ -192,6 +242,7 @@ class RegisterStore:
             & (self.received[others.row, at] == others.received)
         )
         duplicates += int(same.sum())
+        differing = False
         for i in np.flatnonzero(~same).tolist():  # copies with another receipt, and corrections: few
             row, time, place = int(others.row[i]), int(others.time[i]), (int(others.row[i]), int(at[i]))
             stored = (int(self.received[place]), int(self.imported[place]), int(self.exported[place]))
@@ -204,7 +255,12 @@ class RegisterStore:
             seen.add(one)
             self.received[place], self.imported[place], self.exported[place] = max(seen)
             # Copies of one value are one fact; where values differ, each receipt can turn the outcome.
-            self.versions[place] = 1 if len({version[1:] for version in seen}) == 1 else len(seen)
+            if len({version[1:] for version in seen}) > 1:
+                self.versions[place] = len(seen)
+                self._differing.add((row, time))
+                differing = True
+        if differing:
+            self._corrected = _corrected(self._variants, self._differing)
         return duplicates, corrections
 
     def search(self, rows: Ints, times: Ints, *, after_equal: bool = False) -> Ints:
@@ -224,7 +280,7 @@ class RegisterStore:
         """Forget what no window after ``horizon`` can rest on.
 
         Of each meter the readings since the last one before the horizon are kept, and those within ``span`` before
-        that one, from which its power is estimated.
+        that one, from which its power is estimated and that can contradict others.
         """
         n = len(self.meters)
         if not n:
@@ -242,6 +298,8 @@ class RegisterStore:
         if self._variants:
             first = self.time[rows, 0]
             self._variants = {k: v for k, v in self._variants.items() if k[1] >= first[k[0]]}
+            self._differing &= self._variants.keys()
+            self._corrected = _corrected(self._variants, self._differing)
 
     # ---------------------------------------------------------------- recovery
 
@@ -254,23 +312,36 @@ class RegisterStore:
         for name in ("time", "imported"):
             planes[name] = np.diff(planes[name], axis=0, prepend=0)
         planes = {name: np.ascontiguousarray(plane) for name, plane in planes.items()}
-        return pack((self.meters, self.count, planes, self._variants))
+        return pack((self.meters, self.count, self.doubt_until, planes, self._variants))
 
     @classmethod
     def load(cls, data: bytes, capacity: int = 16) -> RegisterStore:
         """A store from its bytes."""
-        meters, count, planes, variants = unpack(data)
+        meters, count, doubt_until, planes, variants = unpack(data)
         store = cls(max(capacity, int(count.max(initial=0))))
         if meters:
             store._add(pl.Series("meter_id", meters, dtype=pl.String))
-            store.count = count
+            store.count, store.doubt_until = count, doubt_until
             for name in ("time", "imported"):
                 planes[name] = np.cumsum(planes[name], axis=0)
             planes["received"] = planes["received"] + planes["time"]
             for name, plane in planes.items():
                 getattr(store, name)[: len(meters), : len(plane)] = plane.T
         store._variants = variants
+        store._differing = {key for key, seen in variants.items() if len({one[1:] for one in seen}) > 1}
+        store._corrected = _corrected(variants, store._differing)
         return store
+
+
+def _corrected(variants: dict[tuple[int, int], set[tuple[int, int, int]]], some: set[tuple[int, int]]) -> Corrected:
+    found = []
+    for row, time in sorted(some):
+        seen = variants[row, time]
+        imported = [one for _, one, _ in seen]
+        exported = [one for _, _, one in seen if one != NO_EXPORT]
+        least, most = min(exported, default=NEVER), max(exported, default=NO_EXPORT)
+        found.append((row, time, len(seen), min(imported), max(imported), least, most))
+    return Corrected(*np.array(found, np.int64).reshape(-1, len(Corrected._fields)).T.copy())
 
 
 def _forget_first(readings: Ints, drop: Ints, kept: int) -> None:

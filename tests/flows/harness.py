@@ -24,6 +24,9 @@ RULES = Rules(
     forecast=8 * 3600 * SECOND,
     limit_kw=1000.0,
     rollovers=(10**4 * 10**9, 10**5 * 10**9),
+    near=2 * 3600 * SECOND,
+    far=6 * 3600 * SECOND,
+    rollover_kw=5.0,
 )
 LATENESS = 24 * 3600 * SECOND
 
@@ -39,7 +42,7 @@ def loss_rules(rules: Rules = RULES) -> LossRules:
         rules.rollovers,
         LATENESS + 24 * 3600 * SECOND,
     )
-    return LossRules(rules.window, 120 * SECOND, LATENESS, 72 * 3600 * SECOND, alignment, 3.0, 1.0)
+    return LossRules(rules.window, 120 * SECOND, LATENESS, 72 * 3600 * SECOND, alignment, 2.0, 3150.0, 1.0)
 
 
 def balance_rules(shards: int, rules: Rules = RULES) -> BalanceRules:

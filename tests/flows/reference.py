@@ -32,6 +32,9 @@ class Rules:
     forecast: int
     limit_kw: float
     rollovers: tuple[int, ...]
+    near: int
+    far: int
+    rollover_kw: float
 
 
 @dataclass
@@ -64,36 +67,87 @@ def registers(readings: list[Reading]) -> dict[str, list[Register]]:
     }
 
 
-def rise(old: int, new: int, most: float, rollovers: tuple[int, ...]) -> int | None:
-    """How far a register rose between two readings; None when that is not plausible."""
-    if new >= old:
-        return new - old if new - old <= most else None
-    for modulus in rollovers:
+IMPORT, EXPORT = 1, 2
+
+
+def most(length: int, rules: Rules) -> float:
+    return rules.limit_kw * KWH / (3600 * SECOND) * length + KWH // 100
+
+
+def contradicted(meter: list[Register], a: Register, b: Register, which: int, far: int, rules: Rules) -> bool:
+    """Whether other readings say that a register did not really rise from one reading to the next.
+
+    It rose to a value that is taken back later, to no less than where it had been (a reading was too large); or it
+    rose from a value that is lower than one before, to no less than that (a reading was too small).
+    """
+    register = {r[0]: value for r in meter if (value := r[which]) is not None}
+    if a[0] not in register or b[0] not in register:
+        return False
+    low, high = register[a[0]], register[b[0]]
+    later = {time: value for time, value in register.items() if b[0] < time <= a[0] + far}
+    earlier = {time: value for time, value in register.items() if b[0] - far <= time < a[0]}
+    return (
+        any(low <= value < high and time <= a[0] + rules.near for time, value in later.items())
+        or any(low < value <= high and time >= b[0] - rules.near for time, value in earlier.items())
+        or (far > rules.near and low <= min(later.values(), default=high) < high)
+        or (far > rules.near and low < max(earlier.values(), default=low) <= high)
+    )
+
+
+def rolled_over(old: int, new: int, allowed: float, rules: Rules) -> int | None:
+    """How far a register rose that seems to have rolled over; None when it cannot have."""
+    for modulus in rules.rollovers:
         rolled = new + modulus - old
-        if old < modulus and rolled <= most and old >= modulus - min(most, modulus // 10):
+        if new < old < modulus and rolled <= allowed and old >= modulus - min(allowed, modulus // 10):
             return rolled
     return None
 
 
-def stretch(a: Register, b: Register, rules: Rules) -> tuple[int, int] | None:
-    """Import and export between two consecutive readings, or None."""
+def stretch(meter: list[Register], at: int, rules: Rules, far: int | None = None) -> tuple[int, int] | None:
+    """Import and export between the reading ``at`` and the next one, or None when that is not plausible.
+
+    With ``far`` as when the stretch is used to estimate others: roll-overs are left out, contradictions looked for
+    not further away than that.
+    """
+    a, b = meter[at], meter[at + 1]
     length = b[0] - a[0]
     if length > rules.max_gap:
         return None
-    most = rules.limit_kw * KWH / (3600 * SECOND) * length + KWH // 100
-    imported = rise(a[1], b[1], most, rules.rollovers)
-    exported = 0 if a[2] is None or b[2] is None else rise(a[2], b[2], most, rules.rollovers)
-    return None if imported is None or exported is None else (imported, exported)
+    found = []
+    fell = False
+    for which in (IMPORT, EXPORT):
+        old, new = a[which], b[which]
+        if old is None or new is None:
+            found.append(0)
+        elif new >= old:
+            if new - old > most(length, rules):
+                return None
+            found.append(new - old)
+        else:
+            fell = True
+            rolled = rolled_over(old, new, most(length, rules), rules)
+            if rolled is None or far is not None:
+                return None
+            before = mean_power(meter, a[0] - rules.span, a[0], rules) or (0.0, 0.0)
+            after = mean_power(meter, b[0], b[0] + rules.span, rules) or (0.0, 0.0)
+            usual = max(before[which - 1], after[which - 1])
+            if rolled > length * max(4 * usual, rules.rollover_kw * KWH / (3600 * SECOND)):
+                return None
+            found.append(rolled)
+    if not fell and any(contradicted(meter, a, b, which, far or rules.far, rules) for which in (IMPORT, EXPORT)):
+        return None
+    return found[0], found[1]
 
 
 def share(total: int, part: int, length: int) -> int:
     return total if part >= length else round(total * (part / length))
 
 
-def mean_power(part: list[Register], rules: Rules) -> tuple[float, float] | None:
+def mean_power(meter: list[Register], begin: int, end: int, rules: Rules) -> tuple[float, float] | None:
+    """Of the plausible stretches between readings of [begin, end]; µWh per µs."""
     imported = exported = covered = 0
-    for a, b in zip(part, part[1:], strict=False):
-        rose = stretch(a, b, rules)
+    for at, (a, b) in enumerate(zip(meter, meter[1:], strict=False)):
+        rose = stretch(meter, at, rules, rules.near) if begin <= a[0] and b[0] <= end else None
         if rose is not None:
             imported, exported, covered = imported + rose[0], exported + rose[1], covered + b[0] - a[0]
     return (imported / covered, exported / covered) if covered else None
@@ -104,11 +158,14 @@ def energy(meter: list[Register], begin: int, end: int, rules: Rules) -> Energy:
     result = Energy()
     if not meter:
         return result
-    for a, b in zip(meter, meter[1:], strict=False):
+    doubtful = []
+    for at, (a, b) in enumerate(zip(meter, meter[1:], strict=False)):
         if b[0] <= begin or a[0] >= end:
             continue
-        rose = stretch(a, b, rules)
+        rose = stretch(meter, at, rules)
         if rose is None:
+            if b[0] - end <= rules.max_gap:
+                doubtful.append((a[0], b[0]))
             continue
         low, high, length = max(a[0], begin) - a[0], min(b[0], end) - a[0], b[0] - a[0]
         result.imported += share(rose[0], high, length) - share(rose[0], low, length)
@@ -124,13 +181,14 @@ def energy(meter: list[Register], begin: int, end: int, rules: Rules) -> Energy:
     unknown = end - begin - result.covered
     if unknown and result.known:
         power = None
-        before = [r for r in meter if r[0] <= end]
-        if before:
-            power = mean_power([r for r in before if r[0] >= before[-1][0] - rules.span], rules)
+        # Before the first stretch that is not plausible, and after the last one; else around the window's begin or end.
+        before = doubtful[0][0] if doubtful else max((r[0] for r in meter if r[0] <= end), default=None)
+        if before is not None:
+            power = mean_power(meter, before - rules.span, before, rules)
         if power is None:
-            after = [r for r in meter if r[0] >= begin]
-            if after and after[0][0] - end <= rules.max_gap:
-                power = mean_power([r for r in after if r[0] <= after[0][0] + rules.span], rules)
+            after = doubtful[-1][1] if doubtful else min((r[0] for r in meter if r[0] >= begin), default=None)
+            if after is not None and after - end <= rules.max_gap:
+                power = mean_power(meter, after, after + rules.span, rules)
         if power is not None:
             result.imported += round(power[0] * unknown)
             result.exported += round(power[1] * unknown)

@@ -92,6 +92,46 @@ def test_the_order_of_network_and_readings_does_not_show() -> None:
     assert all(result.equals(results[0]) for result in results[1:])
 
 
+def test_when_a_rating_is_learnt_does_not_show() -> None:
+    """A jumps by 30 kWh, too much for a customer at 50 kVA, and at one of the readings by 3 kWh, which he may take."""
+    jumped = [
+        replace(r, imported=r.imported + 30 * (r.time > START + 3600 * SECOND) + 3 * (r.time > START + 7200 * SECOND))
+        if r.meter == "A"
+        else r
+        for r in readings()
+    ]
+    rated = [
+        versions([{"element_id": "T1", "kind": "PowerTransformer", "container_id": "R", "valid_from": 0, **more}])
+        for more in (
+            {"measuring_device_id": "H1", "rated_kva": 400.0},
+            {"measuring_device_id": "H1", "rated_kva": 50.0, "valid_from": 1},
+        )
+    ]
+    results = []
+    for seed in range(12):
+        chance = random.Random(seed)
+        steps: list[list[Reading] | pl.DataFrame] = [jumped[i : i + 20] for i in range(0, 165, 20)]
+        if seed:
+            chance.shuffle(steps)
+        for version in rated[seed % 2 :]:
+            steps.insert(chance.randint(0, len(steps)), version)
+        calculation = Calculation(shards=1 + seed % 3)
+        calculation.network(network_of(AREAS))
+        for step in steps:
+            if isinstance(step, pl.DataFrame):
+                calculation.network(step)
+            else:
+                calculation.readings(step)
+            calculation.restart()
+        calculation.end()
+        results.append((calculation.final_losses, calculation.final_energies))
+    for many in (results[::2], results[1::2]):
+        assert all(losses.equals(many[0][0]) and energies.equals(many[0][1]) for losses, energies in many[1:])
+    # It can have been at 400 kVA, as some version said; never at 50.
+    assert min(losses(calculation, "T1")) == pytest.approx(-2.9)
+    assert results[0][0].filter(pl.col("element_id") == "T1")["loss_kwh"].min() == pytest.approx(-29.9)
+
+
 def test_a_region_without_a_meter_of_its_own_is_the_sum_of_its_areas() -> None:
     calculation = Calculation()
     calculation.network(network_of(AREAS))

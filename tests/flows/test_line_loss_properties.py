@@ -19,7 +19,7 @@ METERS = ["H1", "A", "B", "H2", "C", "D", "E"]
 
 @st.composite
 def registers(draw: st.DrawFn) -> list[Reading]:
-    """Up to 20 hours of readings: odd times, gaps, resets, roll-overs, jumps, corrections, bad quality."""
+    """Up to 20 hours of readings: odd times, gaps, resets, roll-overs, jumps, wrong ones, corrections, bad quality."""
     readings: list[Reading] = []
     for meter in METERS:
         if draw(st.integers(0, 9)) == 0:
@@ -29,11 +29,12 @@ def registers(draw: st.DrawFn) -> list[Reading]:
         exported = draw(st.sampled_from([None, 3.0]))
         for _ in range(draw(st.integers(1, 24))):
             time = START + minute * MINUTE + draw(st.sampled_from([0, 0, 7 * SECOND, 1500]))
+            wrong = draw(st.sampled_from([0.0] * 12 + [-30.0, -0.7, 0.7, 60.0, 200.0]))
             readings.append(
                 Reading(
                     meter,
                     time,
-                    round(value, 3),
+                    max(round(value + wrong, 3), 0.0),
                     exported,
                     draw(st.sampled_from([0] * 9 + [0x80, 0x20])),
                     time + SECOND,
