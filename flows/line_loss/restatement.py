@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from connectors.compiled import compiled
 from flows.streaming.alignment import AlignmentRules
-from flows.streaming.plausibility import Limits, inverted, rises
+from flows.streaming.plausibility import IN_ORDER, Limits, inverted, order, rises
 from flows.streaming.position import position
 from flows.streaming.registers import Columns, Ints, Readings, RegisterStore
 
@@ -119,7 +119,17 @@ def _bearing(
         first = store.time[row, 0] if count > 0 else time
         if time <= first + span:
             low = min(first, time) - limits.backcast
-        inverts = count > 0 and _inverts(store, limits, row, before, time, imported[place], exported[place])
+        # While all is in order (the usual case, so without a call) the neighbours tell whether it stays so.
+        inverts = store.doubt_until[row] >= time - limits.far
+        if before > 0:
+            previous = store.imported[row, before - 1], store.exported[row, before - 1]
+            told = order(previous[0], previous[1], imported[place], exported[place])
+            inverts |= told != IN_ORDER
+        if before < count:
+            told = order(imported[place], exported[place], store.imported[row, before], store.exported[row, before])
+            inverts |= told != IN_ORDER or store.time[row, before] == time
+        if inverts:
+            inverts = _inverts(store, limits, row, before, time, imported[place], exported[place])
         # Usual: the newest reading of its meter, and the one before it lies past all windows worked out.
         if low >= edge and not odd and not inverts:
             continue
@@ -149,8 +159,7 @@ def _inverts(store: Columns, limits: Limits, row: int, at: int, time: int, impor
         # A copy bears on nothing. Of a corrected one any version may contradict others.
         same = store.imported[row, at] == imported and store.exported[row, at] == exported
         return store.versions[row, at] > 1 or not same
-    quiet = store.doubt_until[row] < time - limits.far
-    return inverted(store, limits, row, at, time, imported, exported, quiet)
+    return inverted(store, limits, row, at, time, imported, exported)
 
 
 def note_doubt(store: RegisterStore, rules: AlignmentRules, limit: npt.NDArray[np.float64], readings: Readings) -> None:
@@ -172,15 +181,18 @@ def _note(store: Columns, limits: Limits, limit: npt.NDArray[np.float64], rows: 
         count = store.size[row]
         at = position(store.time, row, count, time, False)
         until = store.doubt_until[row]
+        inverts = until >= time - limits.far or store.versions[row, at] > 1
         for index in range(max(at - 1, 0), min(at + 1, count - 1)):
             start, stop = store.time[row, index], store.time[row, index + 1]
             taken = store.imported[row, index], store.imported[row, index + 1]
             given = store.exported[row, index], store.exported[row, index + 1]
             if not rises(stop - start, taken, given, limit[row], limits)[2]:
                 until = max(until, stop)
-        quiet = store.doubt_until[row] < time - limits.far
-        values = (store.imported[row, at], store.exported[row, at])
-        if store.versions[row, at] > 1 or inverted(store, limits, row, at, time, values[0], values[1], quiet):
+            inverts |= order(taken[0], given[0], taken[1], given[1]) != IN_ORDER
+        if inverts and (
+            store.versions[row, at] > 1
+            or inverted(store, limits, row, at, time, store.imported[row, at], store.exported[row, at])
+        ):
             until = max(until, time + limits.far)
         store.doubt_until[row] = until
 

@@ -231,10 +231,21 @@ def _disorder(store: Columns, limits: Limits, row: int, first: int, last: int) -
     return versions if disorder else 0
 
 
+IN_ORDER, INVERTED, UNTOLD = 0, 1, 2
+
+
 @compiled
-def inverted(
-    store: Columns, limits: Limits, row: int, at: int, time: int, imported: int, exported: int, quiet: bool
-) -> bool:
+def order(imported: int, exported: int, imported_later: int, exported_later: int) -> int:
+    """Whether registers stand no higher than they do later; untold if one of them has a part that the other lacks."""
+    if imported > imported_later:
+        return INVERTED
+    if (exported == NO_EXPORT) != (exported_later == NO_EXPORT):
+        return UNTOLD
+    return INVERTED if exported > exported_later else IN_ORDER
+
+
+@compiled
+def inverted(store: Columns, limits: Limits, row: int, at: int, time: int, imported: int, exported: int) -> bool:
     """Whether a register stands lower than one before, or higher than one after, as far away as tells.
 
     Args:
@@ -245,23 +256,16 @@ def inverted(
         time: of the reading, µs.
         imported: its import register, µWh.
         exported: its export register, µWh.
-        quiet: the stored readings within reach are known to be in order, so that the neighbours tell.
     """
     place = at - 1
     while place >= 0 and store.time[row, place] >= time - limits.far:
-        if store.imported[row, place] > imported or (exported != NO_EXPORT and store.exported[row, place] > exported):
+        if order(store.imported[row, place], store.exported[row, place], imported, exported) == INVERTED:
             return True
-        # A register that is missing in between hides those before.
-        if quiet and (exported == NO_EXPORT or store.exported[row, place] != NO_EXPORT):
-            break
         place -= 1
     place = at
     while place < store.size[row] and store.time[row, place] <= time + limits.far:
-        value = store.exported[row, place]
-        if store.imported[row, place] < imported or (value != NO_EXPORT and value < exported):
+        if order(imported, exported, store.imported[row, place], store.exported[row, place]) == INVERTED:
             return True
-        if quiet and (exported == NO_EXPORT or value != NO_EXPORT) and store.time[row, place] != time:
-            break
         place += 1
     return False
 
