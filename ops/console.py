@@ -5,6 +5,7 @@ Exit status: 0 done, 2 the user's input is wrong, 1 anything else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 
 from connectors.errors import InputError, PublishError, SourceError
+from ops.logs import set_up_logging, stderr_is_json
 from ops.settings import Settings, SettingsError, load_settings
 from schemas import RegistryError, SchemaError
 
@@ -29,7 +31,11 @@ Config = Annotated[
 
 def fail(message: str, status: int) -> typer.Exit:
     """Print an error, and give what is to be raised to end with a status."""
-    err.print(f"error: {' '.join(message.split())}", markup=False)
+    line = " ".join(message.split())
+    if stderr_is_json():
+        logging.getLogger("gridflow").error(line)
+    else:
+        err.print(f"error: {line}", markup=False)
     return typer.Exit(status)
 
 
@@ -48,10 +54,12 @@ def errors_as_status() -> Iterator[None]:
 
 
 def settings_of(config: Path | None) -> Settings:
-    """The settings, or the end of the program.
+    """The settings, or the end of the program; what is logged from here on is logged as they say.
 
     Raises:
         typer.Exit: they are wrong.
     """
     with errors_as_status():
-        return load_settings(config)
+        settings = load_settings(config)
+    set_up_logging(settings.runtime)
+    return settings

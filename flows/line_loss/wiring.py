@@ -29,8 +29,8 @@ from flows.wiring import (
     parquet_sink,
     producer_config,
     set_up_collector,
-    set_up_logging,
 )
+from ops.logs import set_up_logging
 from ops.settings import Settings, load_settings
 from schemas import contract
 from sinks.letters import DEAD_SUFFIX, LATE_SUFFIX, LetterSink
