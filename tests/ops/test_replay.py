@@ -69,3 +69,33 @@ def test_a_wrong_setting_names_its_key(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check-config", "--config", str(file)])
     assert result.exit_code == 2
     assert "very-secret" not in result.output
+
+
+def test_why_there_are_no_losses_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "input"
+    make_readings(folder, seed=1)
+    network = pl.read_parquet(folder / "grid.network.v1.parquet")
+
+    def warning(network: pl.DataFrame | None) -> str:
+        (folder / "grid.network.v1.parquet").unlink(missing_ok=True)
+        if network is not None:
+            network.write_parquet(folder / "grid.network.v1.parquet")
+        result = CliRunner().invoke(app, ["replay", "line-loss", "-i", str(folder), "-o", str(tmp_path / "output")])
+        assert result.exit_code == 0, result.output
+        assert list((tmp_path / "output" / "meter_energy").glob("date=*/*.parquet"))
+        assert bool(list((tmp_path / "output" / "line_loss").glob("date=*/*.parquet"))) is (
+            "no line" not in result.stderr
+        )
+        return result.stderr
+
+    assert "no line losses" not in warning(network)
+    missing = warning(None)
+    assert "no line losses" in missing
+    for named in ("grid.network.v1.parquet", str(folder), "network_file"):
+        assert named in missing
+    of_heads = pl.when(pl.col("kind") != "UsagePoint")
+    device = pl.col("measuring_device_id")
+    unmeasured = warning(network.with_columns(measuring_device_id=of_heads.then(None).otherwise(device)))
+    assert "measuring_device_id is set for no element" in unmeasured
+    others = warning(network.with_columns(measuring_device_id=of_heads.then("other-" + device).otherwise(device)))
+    assert "other-H-T-harbour" in others
