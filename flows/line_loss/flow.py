@@ -115,9 +115,6 @@ def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: 
     return flow
 
 
-_NO_TIME = pl.lit(None, pl.Datetime("us", "UTC")).alias("time")
-
-
 def _output(name: str, stream: KeyedStream[pl.DataFrame], sinks: dict[str, Frames]) -> None:
     for kind, sink in sinks.items():
         op.output(f"{name}_{kind}", stream, sink)
@@ -131,7 +128,7 @@ def _letters(kind: str) -> Callable[[Any], Iterable[tuple[str, pl.DataFrame]]]:
     def pick(item: Any) -> Iterable[tuple[str, pl.DataFrame]]:
         key, source = item if isinstance(item, tuple) else (f"{item.topic}/{item.partition}", item)
         frame = getattr(source, kind)
-        return [(key, frame.with_columns(_NO_TIME))] if frame.height else []
+        return [(key, frame)] if frame.height else []
 
     return pick
 
