@@ -186,10 +186,10 @@ class Assembler:
     def _late(self, frame: pl.DataFrame) -> list[DeadRow]:
         time = self._contract.time
         text = pl.format("field {}: {} is beyond the allowed lateness", pl.lit(time), pl.col(time))
-        messages = frame.select(text)
+        messages = frame.select(text).to_series()
         return [
-            DeadRow(row, STAGE_EVENT_TIME, "Late", message, None)
-            for row, message in zip(frame["_row"], messages.to_series(), strict=True)
+            DeadRow(row, STAGE_EVENT_TIME, "Late", message, None, moment)
+            for row, message, moment in zip(frame["_row"], messages, frame[time].to_physical(), strict=True)
         ]
 
     def _letters(self, taken: Taken, refused: list[DeadRow]) -> pl.DataFrame:
@@ -207,6 +207,7 @@ class Assembler:
                 "key": taken.keys(rows),
                 "value": taken.values(rows),
                 "headers": _header_pairs(taken, rows),
+                "time": pl.Series([letter.time for letter in refused], dtype=pl.Int64),
             },
             schema=LETTER_SCHEMA,
         )

@@ -25,6 +25,7 @@ _LETTER: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.Binary,
     "value": pl.Binary,
     "headers": HEADERS,
+    "time": pl.Datetime("us", "UTC"),
 }
 LETTER_SCHEMA = pl.Schema(_LETTER)
 RAW_COLUMNS = {"_key": pl.Binary(), "_value": pl.Binary(), "_headers": HEADERS}

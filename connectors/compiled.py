@@ -5,7 +5,7 @@ meter's readings, shifting them to make room) whole columns take dozens of passe
 
 The code is compiled when it is first called, and kept in the user's cache. Numba takes kept code for valid as long as
 the function's own file is unchanged; but code of other files is compiled into it. So what is kept is kept apart for
-each state of the sources.
+each state of the sources, and goes when nobody has used it for a month.
 
 Arrays should not be handed from one compiled function to the next in an inner loop: each call counts references to all
 of them, which takes longer than most work.
@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,6 +26,7 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PACKAGES = ("connectors", "flows")
+_KEPT_SECONDS = 30 * 86_400
 _config: Any = numba.config
 
 
@@ -38,9 +41,29 @@ def _cache_folder() -> Path | None:
     folder = Path(base) / f"compiled-{digest.hexdigest()[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)  # when it was last used
     except OSError:
         return None
-    return folder if os.access(folder, os.W_OK) else None
+    if not os.access(folder, os.W_OK):
+        return None
+    _remove_unused(folder.parent)
+    return folder
+
+
+def _remove_unused(base: Path) -> None:
+    """Remove what other states of the sources have left and not used for long.
+
+    A process may do the same at the same time, or begin to use what is being removed: numba compiles what it does not
+    find.
+    """
+    before = time.time() - _KEPT_SECONDS
+    for folder in base.glob("compiled-" + 16 * "[0-9a-f]"):
+        try:
+            unused = folder.stat().st_mtime < before
+        except OSError:  # somebody else has removed it
+            continue
+        if unused:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 _FOLDER = _cache_folder()

@@ -18,6 +18,7 @@ class DeadRow:
         error_class: class of the error, for counting.
         message: what is wrong; names field and value where there are such.
         schema_id: registry id of the writer's schema, where known.
+        time: event time, µs since 1970, where it could be decoded and is not itself in doubt.
     """
 
     row: int
@@ -25,6 +26,7 @@ class DeadRow:
     error_class: str
     message: str
     schema_id: int | None
+    time: int | None = None
 
 
 def shown(value: object) -> str:

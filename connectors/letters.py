@@ -9,9 +9,8 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from connectors.errors import SourceError
 from connectors.framing import SCHEMA_ID_HEADER, parse_reference
-from connectors.kafka_client import patiently
+from connectors.kafka_client import CLIENT_LOG, Troubles, patiently, source_error
 
 DEAD_SUFFIX = ".dlq"
 REPLAYED_HEADER = "gridflow.replayed"
@@ -69,14 +68,18 @@ class LetterReader:
     """
 
     def __init__(self, config: Mapping[str, Any], group_id: str) -> None:
+        self._config = config
+        self._troubles = Troubles(None)
         self._consumer = Consumer(
             {
                 **config,
+                "error_cb": self._troubles,
                 "group.id": group_id,
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
-            }
+            },
+            logger=CLIENT_LOG,
         )
 
     def close(self) -> None:
@@ -92,7 +95,8 @@ class LetterReader:
         try:
             return patiently(lambda: self._ends(topic), _TIMEOUT_SECONDS)
         except KafkaException as error:
-            raise SourceError(f"{topic}: {error.args[0].str()}") from None
+            self._consumer.poll(0.1)  # serves the callbacks
+            raise source_error(topic, self._config, self._troubles.cause(error.args[0]).str()) from None
 
     def _ends(self, topic: str) -> dict[int, tuple[int, int]]:
         found = self._consumer.list_topics(topic, timeout=_TIMEOUT_SECONDS).topics[topic]
@@ -118,13 +122,13 @@ class LetterReader:
             if messages:
                 deadline = time.monotonic() + _TIMEOUT_SECONDS
             elif time.monotonic() > deadline:
-                raise SourceError(f"{topic}: no answer for {_TIMEOUT_SECONDS:g} s")
+                raise source_error(topic, self._config, f"no answer for {_TIMEOUT_SECONDS:g} s")
             for message in messages:
                 number = message.partition()
                 assert number is not None
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise SourceError(f"{topic}: {error.str()}")
+                    raise source_error(topic, self._config, error.str())
                 offset = message.offset() or 0
                 if error is None and number in open_parts and offset < open_parts[number]:
                     yield _letter(message)

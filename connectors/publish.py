@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from connectors.errors import PublishError
 from connectors.files import Chunk, ReadingsFile
+from connectors.kafka_client import CLIENT_LOG, Troubles
 from schemas import Contract
 from schemas.encode import RowEncoder
 
@@ -177,7 +178,8 @@ class _Sender:
     """A producer whose delivery reports are checked."""
 
     def __init__(self, config: dict[str, Any], outcome: Published) -> None:
-        self._producer = Producer(config)
+        self._troubles = Troubles(f"Kafka at {config.get('bootstrap.servers')}")
+        self._producer = Producer({**config, "error_cb": self._troubles}, logger=CLIENT_LOG)
         self._outcome = outcome
         self._failure: str | None = None
 
@@ -212,9 +214,11 @@ class _Sender:
         if error is None:
             self._outcome.delivered[name] += 1
         elif self._failure is None:
-            self._failure = f"{name}: not delivered: {error.str()}"
+            self._failure = f"{name}: not delivered: {self._troubles.cause(error).str()}"
 
     def _check(self) -> None:
+        if self._failure is None and self._troubles.hopeless is not None:
+            self._failure = f"not delivered: {self._troubles.hopeless.str()}"
         if self._failure is not None:
             self._producer.purge()
             raise PublishError(self._failure)

@@ -150,12 +150,20 @@ def validate(
     values: dict[str, list[Any]] = {
         name: _plain(frame[name].gather(numbers)) for name in {rule.column for rule in suspects}
     }
+    times = _times(contract, frame, suspects).gather(numbers)
     dead = []
-    for place, (row, which) in enumerate(zip(rows, first.gather(numbers), strict=True)):
+    for place, (row, which, time) in enumerate(zip(rows, first.gather(numbers), times, strict=True)):
         rule = suspects[which]
         said = "" if rule.error_class == "MissingField" else f"{_shown(values[rule.column][place])} is "
-        dead.append(DeadRow(row, STAGE, rule.error_class, f"field {rule.column}: {said}{rule.what}", None))
+        dead.append(DeadRow(row, STAGE, rule.error_class, f"field {rule.column}: {said}{rule.what}", None, time))
     return good, dead
+
+
+def _times(contract: Contract, frame: pl.DataFrame, rules: list[_Rule]) -> pl.Series:
+    """Event times, null where a rule refuses them."""
+    broken = [rule.broken.fill_null(value=False) for rule in rules if rule.column == contract.time]
+    time = pl.col(contract.time).to_physical()
+    return frame.select(pl.when(~pl.any_horizontal(broken)).then(time) if broken else time).to_series()
 
 
 def _plain(column: pl.Series) -> list[Any]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import gc
-import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import structlog
 from bytewax.inputs import Source
 
 from connectors.assemble import Narrow
@@ -22,7 +19,7 @@ from connectors.kafka_source import KafkaSource
 from connectors.stopping import stop_requested
 from flows.streaming.event_time import SECOND
 from flows.streaming.gate import PartitionGate
-from ops.settings import RegistrySettings, RuntimeSettings, Settings
+from ops.settings import RegistrySettings, Settings
 from schemas import Contract
 from schemas.encode import Encoder
 from schemas.registry import LocalRegistry, Registry, SchemaSource
@@ -212,27 +209,3 @@ def set_up_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
-
-
-def set_up_logging(settings: RuntimeSettings) -> None:
-    """Structured logs on stderr, as text or JSON lines."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[
-                structlog.stdlib.add_log_level,
-                structlog.stdlib.add_logger_name,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
-            ],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(settings.log_level.upper())
-    logging.getLogger("httpx").setLevel(logging.WARNING)

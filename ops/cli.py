@@ -8,12 +8,13 @@ import typer
 from rich.table import Table
 
 from ops import demo_cli, dlq_cli, produce_cli, run_cli, schemas_cli, topics_cli
-from ops.console import Config, errors_as_status, out, settings_of
+from ops.console import Config, OneLineErrors, errors_as_status, out, settings_of
 from ops.services import cli as services_cli
 from ops.settings import check_clients, explain
 
 app = typer.Typer(
     name="gridflow",
+    cls=OneLineErrors,
     help="Line losses of a power distribution grid from its raw telemetry, while they happen (IEC TR 63353).",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -5,16 +5,20 @@ Exit status: 0 done, 2 the user's input is wrong, 1 anything else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from confluent_kafka import KafkaException
+from pydantic import ValidationError
 from rich.console import Console
+from typer.core import TyperGroup
 
 from connectors.errors import InputError, PublishError, SourceError
+from ops.logs import set_up_logging, stderr_is_json
 from ops.settings import Settings, SettingsError, load_settings
 from schemas import RegistryError, SchemaError
 
@@ -29,7 +33,11 @@ Config = Annotated[
 
 def fail(message: str, status: int) -> typer.Exit:
     """Print an error, and give what is to be raised to end with a status."""
-    err.print(f"error: {' '.join(message.split())}", markup=False)
+    line = " ".join(message.split())
+    if stderr_is_json():
+        logging.getLogger("gridflow").error(line)
+    else:
+        err.print(f"error: {line}", markup=False)
     return typer.Exit(status)
 
 
@@ -47,11 +55,42 @@ def errors_as_status() -> Iterator[None]:
         raise fail(reason.str() if hasattr(reason, "str") else str(reason), 1) from None
 
 
+class OneLineErrors(TyperGroup):
+    """The commands; of a wrong command line they say in one line what is wrong with it."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """As typer does, with its errors in one line."""
+        with _wrong_command_line():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """As typer does, with its errors in one line."""
+        with _wrong_command_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _wrong_command_line() -> Iterator[None]:
+    try:
+        yield
+    except typer.TyperException as error:
+        message = error.format_message()
+        if not message:  # no command at all: the help, which has been printed, is the answer
+            raise
+        cause, context = error.__cause__, getattr(error, "ctx", None)
+        if isinstance(cause, ValidationError) and (value := repr(cause.errors()[0]["input"])) not in message:
+            message = f"{message} (got {value})"
+        hint = "" if context is None else f"; {context.command_path} --help says more"
+        raise fail(f"{message.rstrip('.')}{hint}", error.exit_code) from None
+
+
 def settings_of(config: Path | None) -> Settings:
-    """The settings, or the end of the program.
+    """The settings, or the end of the program; what is logged from here on is logged as they say.
 
     Raises:
         typer.Exit: they are wrong.
     """
     with errors_as_status():
-        return load_settings(config)
+        settings = load_settings(config)
+    set_up_logging(settings.runtime)
+    return settings

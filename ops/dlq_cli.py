@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from rich.table import Table
 
 from connectors.errors import InputError, PublishError
+from connectors.kafka_client import CLIENT_LOG, Troubles
 from connectors.letters import DEAD_SUFFIX, Letter, LetterReader
 from connectors.publish import PRODUCER_DEFAULTS
 from ops.console import Config, err, errors_as_status, out, settings_of
@@ -122,7 +123,8 @@ def replay(
 class _Sender:
     def __init__(self, kafka: KafkaSettings) -> None:
         config = {**PRODUCER_DEFAULTS, **kafka.client_config(), **kafka.producer_config}
-        self._producer = Producer(config)
+        self._troubles = Troubles(f"Kafka at {config.get('bootstrap.servers')}")
+        self._producer = Producer({**config, "error_cb": self._troubles}, logger=CLIENT_LOG)
         self._failure: str | None = None
 
     def send(self, topic: str, letter: Letter) -> None:
@@ -148,7 +150,7 @@ class _Sender:
 
     def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._failure = f"{message.topic()}: not delivered: {error.str()}"
+            self._failure = f"{message.topic()}: not delivered: {self._troubles.cause(error).str()}"
 
 
 @contextmanager

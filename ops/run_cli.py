@@ -23,8 +23,8 @@ from connectors.errors import InputError, SourceError
 from connectors.kafka_offsets import commit_ended
 from flows.line_loss.flow import NAME as LINE_LOSS
 from flows.line_loss.wiring import kafka_flow, replay_flow
-from flows.wiring import set_up_logging
 from ops.console import Config, err, errors_as_status, fail, out
+from ops.logs import set_up_logging
 from ops.settings import Settings, SettingsError, load_settings
 from schemas import RegistryError, SchemaError
 from sinks.errors import SinkError

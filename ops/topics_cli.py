@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 from rich.table import Table
 
 from connectors.errors import SourceError
-from connectors.kafka_client import patiently
+from connectors.kafka_client import admin_client, patiently
 from ops.console import Config, err, errors_as_status, out, settings_of
 from ops.settings import KafkaSettings
 from schemas import all_contracts
@@ -56,8 +56,7 @@ def create(
         gridflow topics create --partitions 12 --replication 3
     """
     kafka = settings_of(config).kafka
-    with errors_as_status():
-        admin = AdminClient(kafka.client_config())
+    with errors_as_status(), admin_client(kafka.client_config()) as admin:
         new = [
             NewTopic(kafka.topic(name), num_partitions=partitions, replication_factor=replication, config=needed)
             for name, needed in topic_names().items()
@@ -93,8 +92,7 @@ def list_topics(
         gridflow topics list --json
     """
     kafka = settings_of(config).kafka
-    with errors_as_status():
-        admin = AdminClient(kafka.client_config())
+    with errors_as_status(), admin_client(kafka.client_config()) as admin:
         existing = _partitions(admin, kafka)
         counts = patiently(lambda: _messages(admin, existing), _TIMEOUT_SECONDS)
     if as_json:

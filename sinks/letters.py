@@ -1,9 +1,9 @@
 """Messages that leave by the side doors: to ``<topic>.dlq`` (undecodable, invalid) and ``<topic>.late``.
 
 Key, value and headers are sent as they came; the reason is in headers of our own, as UTF-8. A letter's frame has the
-columns ``topic, partition, offset, stage, error_class, error_message, schema_id, key, value, headers``, the first of
-which is the contract's topic, without a cluster's prefix. The same frames go to the Parquet dataset ``dead_letter``
-through ``ParquetSink`` with the dead letter's contract.
+columns ``topic, partition, offset, stage, error_class, error_message, schema_id, key, value, headers, time``, the
+first of which is the contract's topic, without a cluster's prefix. The same frames go to the Parquet dataset
+``dead_letter``, by their ``time``, through ``ParquetSink`` with the dead letter's contract.
 """
 
 from __future__ import annotations

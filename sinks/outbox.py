@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from connectors.kafka_client import CLIENT_LOG
 from sinks.errors import SinkError, SinkStoppedError
 from sinks.metrics import SINK_RETRIES
 
 Header = tuple[str, str | bytes | None]
 
 _log = structlog.get_logger(__name__)
-_client_log = logging.getLogger("librdkafka")
 
 _DEFAULTS: dict[str, Any] = {
     # Java's partitioner, so that a key finds the same partition whoever writes it.
@@ -67,7 +66,7 @@ class Outbox:
         self._sent = 0  # since all was last known to be delivered
         callbacks = {"on_delivery": self._on_delivery, "error_cb": self._on_error}
         try:
-            self._producer = Producer({**_DEFAULTS, **config, **_FIXED, **callbacks}, logger=_client_log)
+            self._producer = Producer({**_DEFAULTS, **config, **_FIXED, **callbacks}, logger=CLIENT_LOG)
         except KafkaException as error:
             raise SinkError(f"Kafka producer settings: {error.args[0].str()}") from None
 

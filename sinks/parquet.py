@@ -1,8 +1,9 @@
 """Parquet datasets: ``<output>/<dataset>/date=YYYY-MM-DD/<writer>-<partition>-<sequence>-<version>.parquet``.
 
-Dates are event time (``contract.time``, UTC). A file is written aside, in ``<output>/.writing``, synced, and
-renamed into place. From then on it never changes: Polars and DuckDB open a file several times during one
-scan, and would mix two contents if it were replaced under its name.
+Dates are event time (``contract.time``, UTC), null where a dead letter has none that could be believed. A
+file is written aside, in ``<output>/.writing``, synced, and renamed into place. From then on it never changes:
+Polars and DuckDB open a file several times during one scan, and would mix two contents if it were replaced
+under its name.
 
 There is no small file per snapshot: each (partition, date) has one open file, written anew as its next
 version, with the rows that came since, until it has ``rows_per_file`` rows; then it is sealed and the

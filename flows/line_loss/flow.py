@@ -10,6 +10,7 @@ The calculations are in ``contributions`` (one shard of meters) and ``balance`` 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,8 @@ from flows.line_loss.contributions import READING, MeterShard, Outcome
 from flows.line_loss.rules import LossRules
 from flows.streaming.event_time import MINIMUM
 from flows.streaming.shards import ShardRouter, shard_key
+
+log = logging.getLogger(__name__)
 
 NAME = "line-loss"
 METER_TOPIC = "grid.meter.v1"
@@ -112,9 +115,6 @@ def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: 
     return flow
 
 
-_NO_TIME = pl.lit(None, pl.Datetime("us", "UTC")).alias("time")
-
-
 def _output(name: str, stream: KeyedStream[pl.DataFrame], sinks: dict[str, Frames]) -> None:
     for kind, sink in sinks.items():
         op.output(f"{name}_{kind}", stream, sink)
@@ -128,7 +128,7 @@ def _letters(kind: str) -> Callable[[Any], Iterable[tuple[str, pl.DataFrame]]]:
     def pick(item: Any) -> Iterable[tuple[str, pl.DataFrame]]:
         key, source = item if isinstance(item, tuple) else (f"{item.topic}/{item.partition}", item)
         frame = getattr(source, kind)
-        return [(key, frame.with_columns(_NO_TIME))] if frame.height else []
+        return [(key, frame)] if frame.height else []
 
     return pick
 
@@ -201,6 +201,7 @@ class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
         self._pace = rules.pace
         self._due = datetime.min.replace(tzinfo=UTC)
         self._waiting = state is not None
+        self._stated = False
         self._state = BalanceState(rules.balance) if state is None else BalanceState.load(rules.balance, state)
 
     def on_batch(self, values: list[Outcome | Batch]) -> tuple[Iterable[pl.DataFrame], bool]:
@@ -216,18 +217,32 @@ class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
         self._waiting = False
         if self._pace:
             self._due = datetime.now(UTC) + self._pace
-        return _rows(self._state.rows()), StatefulBatchLogic.RETAIN
+        return self._rows(self._state.rows()), StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         return self._due if self._waiting else None
 
     def on_eof(self) -> tuple[Iterable[pl.DataFrame], bool]:
-        rows = self._state.flush() if self._flush else self._state.rows()
-        return _rows(rows), StatefulBatchLogic.RETAIN
+        rows = self._rows(self._state.flush() if self._flush else self._state.rows())
+        if self._flush and not self._stated:
+            self._say_why_nothing()
+        return rows, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
         return self._state.dump() if self._keep else None
 
+    def _rows(self, frame: pl.DataFrame) -> list[pl.DataFrame]:
+        self._stated |= frame.height > 0
+        return [frame] if frame.height else []
 
-def _rows(frame: pl.DataFrame) -> list[pl.DataFrame]:
-    return [frame] if frame.height else []
+    def _say_why_nothing(self) -> None:
+        network = self._state.network
+        heads = sorted(network.heads())
+        if heads:
+            log.warning("no line losses: no window has energies of the elements' measuring devices %s", _some(heads))
+        elif len(network):
+            log.warning("no line losses: measuring_device_id is set for no element but usage points: none is measured")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

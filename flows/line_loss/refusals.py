@@ -45,4 +45,5 @@ def _letters(batch: Batch, frame: pl.DataFrame, stage: str, error_class: str, me
         pl.col("_key") if raw else pl.col("meter_id").cast(pl.String).cast(pl.Binary).alias("key"),
         pl.col("_value") if raw else json.struct.json_encode().cast(pl.Binary).alias("value"),
         pl.col("_headers") if raw else pl.lit(None, HEADERS).alias("headers"),
+        pl.col("time").cast(LETTER_SCHEMA["time"]),
     ).rename({name: name[1:] for name in RAW_COLUMNS} if raw else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,12 +30,14 @@ from flows.wiring import (
     parquet_sink,
     producer_config,
     set_up_collector,
-    set_up_logging,
 )
+from ops.logs import set_up_logging
 from ops.settings import Settings, load_settings
 from schemas import contract
 from sinks.letters import DEAD_SUFFIX, LATE_SUFFIX, LetterSink
 from sinks.metrics import MetricsSink, serve_metrics
+
+log = logging.getLogger(__name__)
 
 LINE_LOSS = "grid.line-loss.v1"
 METER_ENERGY = "grid.meter-energy.v1"
@@ -124,6 +127,13 @@ def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]
         network = file_source(settings, path.parent, contract(NETWORK_TOPIC), open_gate, paths=[path])
     elif topic_paths(folder, NETWORK_TOPIC):
         network = file_source(settings, folder, contract(NETWORK_TOPIC), open_gate)
+    else:
+        log.warning(
+            "no line losses, only energies of meters: there is no network, neither %s.parquet, .ndjson or a folder of "
+            "that name in %s, nor is network_file set",
+            NETWORK_TOPIC,
+            folder,
+        )
     letters = {"parquet": parquet_sink(settings, contract(DEAD_LETTER))}
     sinks = Sinks(
         line_loss={"parquet": parquet_sink(settings, contract(LINE_LOSS))},

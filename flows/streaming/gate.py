@@ -4,7 +4,10 @@ A partition's *frontier* is the event time that it has reached. A reading is lat
 by more than the watermark's delay and the allowed lateness together. So one wrong clock must not move the frontier:
 all that came after would be late. A reading that leaps ahead opens a *trial*: those that follow confirm the leap, or
 speak against it, and the frontier moves only when at least three devices have confirmed it, and more than twice as
-many as have not. A leap of more than ``FAR`` takes a longer hearing too: a gateway sends many meters in a row.
+many as have not. A leap of more than ``FAR`` takes a longer hearing too: a gateway sends many meters in a row. As
+long as the partition has shown fewer than three devices, readings count instead; of all its devices, or else after
+the longer hearing. And where of three or more devices two are left, they are believed when nobody else has spoken for
+the longest hearing.
 
 What leaps, and what then becomes of the reading itself:
 
@@ -19,7 +22,6 @@ into batches, when it is read, or how partitions interleave.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +37,7 @@ FAR = 35 * 86_400 * SECOND
 _WITNESSES = 3  # so many devices outweigh a wrong clock
 _FIRST_ROWS = 4  # or so many readings, stand firm at the begin
 _LONGEST_TRIAL = 64  # rows
-_FAR_HEARING = 32  # rows, where there are enough devices
+_LONGER_HEARING = 32  # rows, so that the others can speak, too
 _BLOCK = 1 << 14  # rows: where there are many leaps, the rows behind each are looked at again
 
 
@@ -64,20 +66,28 @@ class Trial:
             self.anchor = min(self.anchor, time)
         (self.confirming if confirms else self.dissenting).add((device, time))
 
-    def won(self, frontier: int, *, few: bool) -> bool:
-        """Whether the leap is to be believed; ``few``: where there are fewer than three devices readings count."""
-        confirming, dissenting = _weight(self.confirming, few=few), _weight(self.dissenting, few=few)
-        heard = few or self.rows >= _FAR_HEARING or self.anchor <= frontier + FAR
-        return heard and confirming >= _WITNESSES and confirming > 2 * dissenting
+    def won(self, frontier: int, devices: int) -> bool:
+        """Whether the leap is to be believed; ``devices``: how many the partition has shown, counted up to three."""
+        confirming, dissenting = _weight(self.confirming, devices), _weight(self.dissenting, devices)
+        if self.rows >= _LONGEST_TRIAL and not dissenting and _devices_in(self.confirming) > 1:
+            return True
+        enough = confirming >= _WITNESSES and confirming > 2 * dissenting
+        near = self.anchor <= frontier + FAR
+        heard = _devices_in(self.confirming) == devices if devices < _WITNESSES else near
+        return enough and (heard or self.rows >= _LONGER_HEARING)
 
-    def lost(self, *, few: bool) -> bool:
-        """Whether it is to be forgotten."""
-        confirming, dissenting = _weight(self.confirming, few=few), _weight(self.dissenting, few=few)
+    def lost(self, devices: int) -> bool:
+        """Whether it is to be forgotten; ``devices`` as in ``won``."""
+        confirming, dissenting = _weight(self.confirming, devices), _weight(self.dissenting, devices)
         return self.rows > _LONGEST_TRIAL or (dissenting >= _WITNESSES and 2 * dissenting >= confirming)
 
 
-def _weight(heard: set[tuple[str, int]], *, few: bool) -> int:
-    return len(heard) if few else len({device for device, _ in heard})
+def _weight(heard: set[tuple[str, int]], devices: int) -> int:
+    return len(heard) if devices < _WITNESSES else _devices_in(heard)
+
+
+def _devices_in(heard: set[tuple[str, int]]) -> int:
+    return len({device for device, _ in heard})
 
 
 class PartitionGate:
@@ -97,7 +107,7 @@ class PartitionGate:
         self._leap = lateness
         self._frontier: int | None = None
         self._first: list[tuple[str, int]] = []  # the first readings, until enough have been heard to stand firm
-        self._devices: set[str] = set()
+        self._devices: set[str] = set()  # the first ones that were seen; more than three make no difference
         self._firm = False
         self._trial: Trial | None = None
 
@@ -129,9 +139,11 @@ class PartitionGate:
         """Judge the rows in arrival order and advance the frontier."""
         times = to_micros(frame.get_column(self._time))
         count = len(times)
+        devices = frame.get_column(self._device)
         if not count or self._all_usual(int(times.min()), int(times.max())):
+            self._see(devices)
             return Verdict(np.ones(count, bool), np.zeros(count, bool))
-        walk = _Walk(times, self._leaps(frame), frame.get_column(self._device).__getitem__)
+        walk = _Walk(times, self._leaps(frame), devices)
         at = 0
         while at < count:
             if self._firm and self._trial is None:
@@ -144,6 +156,13 @@ class PartitionGate:
         late = ~accepted
         late[walk.refused] = False
         return Verdict(accepted, late, tuple(self._refusal(frame, times, walk, row) for row in walk.refused))
+
+    def _see(self, devices: pl.Series) -> None:
+        """Get to know devices, row by row until there are enough."""
+        if len(self._devices) < _WITNESSES:
+            for device in devices.unique(maintain_order=True).head(_WITNESSES):
+                if len(self._devices) < _WITNESSES:
+                    self._devices.add(str(device))
 
     def _all_usual(self, oldest: int, newest: int) -> bool:
         """Whether, by the oldest and the newest, no row leaps and none is late; then the frontier is advanced."""
@@ -175,13 +194,16 @@ class PartitionGate:
             count = int(leaping.argmax())
             self._trial = Trial(int(times[count]))
         if count:
+            self._see(walk.devices.slice(start, count))
             walk.reached[start : start + count] = reached[:count]
             self._frontier = int(reached[count - 1])
         return start + count
 
     def _step(self, walk: _Walk, row: int) -> None:
         """One row, while a leap is on trial or the first readings are coming in."""
-        device, time = str(walk.device(row)), int(walk.times[row])
+        device, time = str(walk.devices[row]), int(walk.times[row])
+        if len(self._devices) < _WITNESSES:
+            self._devices.add(device)
         if self._frontier is None:
             self._frontier = time
         leaps = time > self._frontier + int(walk.leaps[row])
@@ -193,14 +215,14 @@ class PartitionGate:
             self._trial.hear(device, time, confirms=leaps)
         if not leaps:
             self._frontier = max(self._frontier, time)
-        few = len(self._devices) < _WITNESSES
-        if self._trial is not None and self._trial.won(self._frontier, few=few):
+        known = len(self._devices)
+        if self._trial is not None and self._trial.won(self._frontier, known):
             self._frontier, self._trial = self._trial.anchor, None
         elif leaps and walk.leaps[row] != FAR and time > self._frontier + FAR:
             walk.refused.append(row)
         elif leaps and self._trial is not None:
             self._trial.taken = True
-        if self._trial is not None and self._trial.lost(few=few):
+        if self._trial is not None and self._trial.lost(known):
             self._trial = None
         walk.reached[row] = self._frontier
 
@@ -212,7 +234,6 @@ class PartitionGate:
                 self._trial = Trial(self._frontier, set(self._first))
             self._frontier = time
         self._first.append((device, time))
-        self._devices.add(device)
         self._firm = len(self._devices) >= _WITNESSES or len(self._first) >= _FIRST_ROWS
 
     def _refusal(self, frame: pl.DataFrame, times: Micros, walk: _Walk, row: int) -> Refusal:
@@ -227,11 +248,11 @@ class PartitionGate:
 
 @dataclass(slots=True)
 class _Walk:
-    """One frame on its way through: of each row its time, by how much it may leap, and what the frontier was then."""
+    """One frame on its way through: of each row its time, leap allowed, device, and what the frontier was then."""
 
     times: Micros
     leaps: Micros
-    device: Callable[[int], Any]
+    devices: pl.Series
     reached: Micros = field(init=False)
     refused: list[int] = field(default_factory=list)
 

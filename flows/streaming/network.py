@@ -131,6 +131,11 @@ class NetworkTable:
         """The devices that any version of these elements names."""
         return {v.device for element in elements for v in self._versions.get(element, ()) if v.device}
 
+    def heads(self) -> set[str]:
+        """The devices that any version names as an element's own, metering the energy into it."""
+        every = (version for versions in self._versions.values() for version in versions)
+        return {v.device for v in every if v.device and v.kind != USAGE_POINT}
+
     def knows_device(self, device: str) -> bool:
         """True when any version of any element names this device."""
         return device in self._elements_of_device

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +13,7 @@ from connectors.batch import HEADERS, LETTER_SCHEMA, Batch
 from connectors.dead_row import DeadRow
 from sinks.letters import letter_headers
 from tests.connectors.gates import LimitGate, OpenGate
-from tests.connectors.readings import METER, START_MICROS, readings
+from tests.connectors.readings import METER, START, START_MICROS, STEP, readings
 
 QUARTER = 900 * 1_000_000
 
@@ -61,6 +63,8 @@ def test_every_row_ends_in_one_place_with_its_bytes(hostile: tuple[pl.DataFrame,
         ("grid.meter.v1", 3, 1003, "Late", b"k3", b"v3")
     ]
     assert "2025-12-02 00:45:00" in batch.late["error_message"][0]
+    assert batch.late["time"].to_list() == [START + 3 * STEP - timedelta(days=30)]
+    assert batch.dead["time"].to_list() == [None, START + 2 * STEP, None], "a time that is doubted is no date"
     assert len(batch.frame) + len(batch.dead) + len(batch.late) == batch.taken
 
 

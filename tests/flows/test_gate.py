@@ -108,10 +108,72 @@ def test_meters_that_are_read_every_other_day(hours: int) -> None:
     assert lone.frontier == START + 7 * hours * HOUR
 
 
+def named(*readings: tuple[str, float], received: bool = False) -> pl.DataFrame:
+    return pl.concat([at(hour, meter=meter, received=received) for meter, hour in readings])
+
+
+FEW = [("A", 0.0), ("B", 0.0), ("A", 0.25), ("B", 0.25)]
+MANY = [(f"M{n}", 0.5) for n in range(40)]
+
+
+@pytest.mark.parametrize(("received", "ahead"), [(True, CENTURY), (False, CENTURY), (False, 48.0)])
+@pytest.mark.parametrize("wrong", ["A", "C"])
+@pytest.mark.parametrize("before", [[], MANY])
+def test_one_device_moves_nobody_though_the_partition_began_with_few(
+    received: bool, ahead: float, wrong: str, before: list[tuple[str, float]]
+) -> None:
+    one = gate()
+    leap = [(wrong, ahead + step / 4) for step in range(3)]
+    for part in (FEW, before, leap, MANY):
+        if part:
+            assert not one.admit(named(*part, received=received)).late.any()
+    assert one.frontier == START + HOUR // 2
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_two_meters_go_on_after_a_long_silence(silent: bool) -> None:
+    """Where one of them stays silent, it takes the other one longer."""
+    one = gate()
+    one.admit(named(*FEW))
+    after = [("A" if silent or step % 2 else "B", 100 + step / 4) for step in range(40)]
+    for number, reading in enumerate(after, start=1):
+        assert one.admit(named(reading)).all_accepted
+        moved = one.frontier != START + HOUR // 4
+        assert moved == (number >= (32 if silent else 3))
+
+
+def test_where_two_of_three_meters_are_left_they_go_on_and_one_alone_does_not() -> None:
+    for left, moves in (("AB", True), ("A", False)):
+        one = gate()
+        one.admit(named(*FEW, ("C", 0.25)))
+        after = [(left[step % len(left)], 100 + step / 4) for step in range(64)]
+        assert one.admit(named(*after[:-1])).all_accepted
+        assert one.frontier == START + HOUR // 4
+        assert one.admit(named(after[-1])).all_accepted
+        assert (one.frontier != START + HOUR // 4) is moves
+
+
+def test_a_third_device_is_remembered_however_long_ago_it_was_seen() -> None:
+    one = gate()
+    one.admit(named(*FEW))
+    for part in ([("C", 0.25)], [("A", 0.25), ("B", 0.25)] * 50):
+        one.admit(named(*part))
+        restored = gate()
+        restored.restore(one.state())
+        one = restored
+    one.admit(named(("A", 48.0), ("A", 48.25), ("A", 48.5), ("A", 48.75)))
+    assert one.frontier == START + HOUR // 4
+
+
 _hours = st.one_of(
     st.floats(0, 60), st.floats(0, 60), st.floats(0, 60), st.sampled_from([900.0, 901.0, CENTURY, CENTURY + 1])
 )
-_log = st.lists(st.tuples(_hours, st.sampled_from("ABCDE"), st.booleans()), min_size=1, max_size=60)
+_log = st.sampled_from(["A", "AB", "ABC", "ABCDE"]).flatmap(  # a partition begins with few devices more often than not
+    lambda first: st.tuples(
+        st.lists(st.tuples(_hours, st.sampled_from(first), st.booleans()), max_size=30),
+        st.lists(st.tuples(_hours, st.sampled_from("ABCDE"), st.booleans()), min_size=1, max_size=60),
+    ).map(lambda parts: parts[0] + parts[1])
+)
 
 
 @given(_log, st.data())
@@ -136,3 +198,4 @@ def test_the_verdict_does_not_depend_on_how_the_log_is_cut(
     assert refused == len(whole.refused)
     assert refused + sum(accepted) + sum(late) == frame.height
     assert cut.frontier == one.frontier
+    assert cut.state() == one.state()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -69,3 +71,72 @@ def test_a_wrong_setting_names_its_key(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check-config", "--config", str(file)])
     assert result.exit_code == 2
     assert "very-secret" not in result.output
+
+
+def test_why_there_are_no_losses_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "input"
+    make_readings(folder, seed=1)
+    network = pl.read_parquet(folder / "grid.network.v1.parquet")
+
+    def warning(network: pl.DataFrame | None) -> str:
+        (folder / "grid.network.v1.parquet").unlink(missing_ok=True)
+        if network is not None:
+            network.write_parquet(folder / "grid.network.v1.parquet")
+        result = CliRunner().invoke(app, ["replay", "line-loss", "-i", str(folder), "-o", str(tmp_path / "output")])
+        assert result.exit_code == 0, result.output
+        assert list((tmp_path / "output" / "meter_energy").glob("date=*/*.parquet"))
+        assert bool(list((tmp_path / "output" / "line_loss").glob("date=*/*.parquet"))) is (
+            "no line" not in result.stderr
+        )
+        return result.stderr
+
+    assert "no line losses" not in warning(network)
+    missing = warning(None)
+    assert "no line losses" in missing
+    for named in ("grid.network.v1.parquet", str(folder), "network_file"):
+        assert named in missing
+    of_heads = pl.when(pl.col("kind") != "UsagePoint")
+    device = pl.col("measuring_device_id")
+    unmeasured = warning(network.with_columns(measuring_device_id=of_heads.then(None).otherwise(device)))
+    assert "measuring_device_id is set for no element" in unmeasured
+    others = warning(network.with_columns(measuring_device_id=of_heads.then("other-" + device).otherwise(device)))
+    assert "other-H-T-harbour" in others
+
+
+def test_refused_readings_lie_by_their_date(tmp_path: Path) -> None:
+    folder = tmp_path / "input"
+    folder.mkdir()
+    good = [
+        {"meter_id": meter, "time": f"2026-03-0{day}T00:00:00Z", "import_kwh": 1.0 * day, "quality": 0}
+        for day in range(1, 8)
+        for meter in "ABC"
+    ]
+    wrong = [
+        {**good[0], "import_kwh": -1.0},
+        {**good[0], "meter_id": "", "time": "0000-01-01T00:00:00Z"},
+        {**good[0], "time": "2126-01-01T00:00:00Z"},
+        {**good[0], "meter_id": "D"},  # too late
+    ]
+    lines = [json.dumps(row) for row in good + wrong]
+    (folder / "grid.meter.v1.ndjson").write_text("\n".join([*lines, "{broken"]))
+
+    def replayed(name: str) -> list[tuple[object, ...]]:
+        output = tmp_path / name
+        result = CliRunner().invoke(app, ["replay", "line-loss", "-i", str(folder), "-o", str(output)])
+        assert result.exit_code == 0, result.output
+        letters = pl.read_parquet(output / "dead_letter").sort("offset")
+        assert letters.schema["date"] == pl.Date
+        query = f"SELECT count(*) FROM read_parquet('{output}/dead_letter/*/*.parquet') WHERE date = DATE '2026-03-01'"
+        with duckdb.connect() as duck:
+            assert duck.execute(query).fetchall() == [(2,)]
+        return letters.select("offset", "stage", pl.col("date").cast(pl.String)).rows()
+
+    found = replayed("once")
+    assert found == [
+        (21, "validate", "2026-03-01"),
+        (22, "validate", None),
+        (23, "event-time", None),
+        (24, "event-time", "2026-03-01"),
+        (25, "decode", None),
+    ]
+    assert replayed("again") == found
