@@ -20,7 +20,7 @@ import polars as pl
 from connectors.compiled import compiled
 from flows.streaming.event_time import MINIMUM, to_micros
 from flows.streaming.identifiers import CodeMap, codes_of
-from flows.streaming.packing import pack, unpack
+from flows.streaming.packing import narrowest, pack, unpack
 from flows.streaming.position import position
 
 Ints = npt.NDArray[np.int64]
@@ -37,6 +37,7 @@ UNUSABLE_QUALITY = 0x01 | 0x10 | 0x40 | 0x80
 
 _LEAST_ROWS = 64  # a matrix of one row is in both orders at once, and would be compiled for anew
 _FIELDS = ("time", "imported", "exported", "received", "versions")
+_SUMS = ("time", "imported")  # what is kept as differences
 
 
 class Corrected(NamedTuple):
@@ -307,24 +308,24 @@ class RegisterStore:
         """The store as compressed bytes."""
         n, width = len(self.meters), int(self.count.max(initial=0))
         planes = {name: self._readings[:width, :n, number] for number, name in enumerate(_FIELDS)}
-        # Differences are small numbers, and small numbers compress. Where they overflow, the sums come round again.
         planes["received"] = planes["received"] - planes["time"]
-        for name in ("time", "imported"):
-            planes[name] = np.diff(planes[name], axis=0, prepend=0)
-        planes = {name: np.ascontiguousarray(plane) for name, plane in planes.items()}
-        return pack((self.meters, self.count, self.doubt_until, planes, self._variants))
+        # Differences are small numbers. Where they overflow, the sums come round again.
+        first = {name: planes[name][:1].copy() for name in _SUMS}
+        narrow = {name: narrowest(np.diff(p, axis=0) if name in _SUMS else p) for name, p in planes.items()}
+        return pack((self.meters, self.count, self.doubt_until, first, narrow, self._variants))
 
     @classmethod
     def load(cls, data: bytes, capacity: int = 16) -> RegisterStore:
         """A store from its bytes."""
-        meters, count, doubt_until, planes, variants = unpack(data)
+        meters, count, doubt_until, first, narrow, variants = unpack(data)
         store = cls(max(capacity, int(count.max(initial=0))))
         if meters:
             store._add(pl.Series("meter_id", meters, dtype=pl.String))
             store.count, store.doubt_until = count, doubt_until
-            for name in ("time", "imported"):
-                planes[name] = np.cumsum(planes[name], axis=0)
-            planes["received"] = planes["received"] + planes["time"]
+            planes = {name: plane.astype(np.int64) for name, plane in narrow.items()}
+            for name, start in first.items():
+                planes[name] = np.cumsum(np.concatenate([start, planes[name]]), axis=0)
+            planes["received"] += planes["time"]
             for name, plane in planes.items():
                 getattr(store, name)[: len(meters), : len(plane)] = plane.T
         store._variants = variants
