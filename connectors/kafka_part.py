@@ -192,11 +192,10 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
             self._connection.check()
             if not messages:
                 return
-            errors = [*map(Message.error, messages)]
             events = []
-            if any(errors):
-                events = [message for message, error in zip(messages, errors, strict=True) if error is not None]
-                messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
+            if any(map(Message.error, messages)):
+                events = [message for message in messages if message.error() is not None]
+                messages = [message for message in messages if message.error() is None]
             if messages:
                 self._drained = self._idle = False
                 self._quiet_since = now
