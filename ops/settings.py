@@ -13,6 +13,7 @@ Example:
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,20 +56,29 @@ class SettingsError(ValueError):
     """The settings are wrong; the message names the file or variable, the key and the value."""
 
 
+_MOST_SECONDS = 10 * 366 * 86_400
+_Seconds = Annotated[int, Field(gt=0, le=_MOST_SECONDS)]
+_SecondsOrNone = Annotated[int, Field(ge=0, le=_MOST_SECONDS)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 def _from_text(value: Any) -> Any:
-    """A list or table in a variable: as TOML, or a list separated by commas."""
+    """A list or table in a variable: as TOML or JSON, or a list separated by commas."""
     if not isinstance(value, str):
         return value
     if not value.startswith(("[", "{")):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        pass
+    try:
         return tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"not a TOML value: {error}") from None
+        raise ValueError(f"neither JSON nor a TOML value: {error}") from None
 
 
 def _without_secrets(url: str) -> str:
@@ -218,20 +228,20 @@ class OutputSettings(_Section):
 class EventTimeSettings(_Section):
     """Event time: windows, watermark, lateness."""
 
-    window_seconds: PositiveInt = Field(900, description="Length of a window; divides an hour or a day.")
-    watermark_delay_seconds: NonNegativeInt = Field(
+    window_seconds: _Seconds = Field(900, description="Length of a window; divides an hour or a day.")
+    watermark_delay_seconds: _SecondsOrNone = Field(
         120, description="How far the watermark stays behind the newest reading of the slowest partition."
     )
-    allowed_lateness_seconds: PositiveInt = Field(
+    allowed_lateness_seconds: _Seconds = Field(
         24 * 3600, description="How late a reading may be and still restate results."
     )
     idle_after_seconds: PositiveFloat = Field(
         60.0, description="After so long a silence a drained partition holds the watermark back no more."
     )
-    future_limit_seconds: PositiveInt = Field(
+    future_limit_seconds: _Seconds = Field(
         3600, description="A reading further than this ahead of its received_time is refused."
     )
-    network_reach_back_seconds: NonNegativeInt = Field(
+    network_reach_back_seconds: _SecondsOrNone = Field(
         72 * 3600, description="How far back a new version of the network restates results."
     )
 
@@ -243,23 +253,26 @@ class EventTimeSettings(_Section):
         return self
 
 
+_Digits = Annotated[int, Field(ge=1, le=9)]  # what an int64 of µWh holds
+
+
 class AlignmentSettings(_Section):
     """Registers to windows."""
 
-    reading_interval_seconds: PositiveInt = Field(
+    reading_interval_seconds: _Seconds = Field(
         900, description="How often meters are read; a longer stretch between readings is a gap."
     )
-    max_gap_seconds: PositiveInt = Field(
+    max_gap_seconds: _Seconds = Field(
         72 * 3600, description="How far from a reading its interpolation may still reach."
     )
-    estimate_from_seconds: PositiveInt = Field(
+    estimate_from_seconds: _Seconds = Field(
         3600,
         description="Span before a meter's last reading whose mean power stands in for what is missing.",
     )
-    backcast_seconds: NonNegativeInt = Field(
+    backcast_seconds: _SecondsOrNone = Field(
         3600, description="How far before a meter's first reading its energy is estimated."
     )
-    forecast_seconds: PositiveInt = Field(
+    forecast_seconds: _Seconds = Field(
         35 * 86_400, description="How long a silent meter's energy is estimated; max_gap_seconds at least."
     )
     max_power_kw: PositiveFloat = Field(
@@ -267,15 +280,15 @@ class AlignmentSettings(_Section):
     )
     max_power_per_rated_kva: PositiveFloat = Field(
         2.0,
-        description="The same per kVA that the transformers have whose energy it measures, or the customer's own "
-        "rating (IEC 60076-7: a distribution transformer takes twice its rating for a short time).",
+        description="The same per kVA that the transformers have whose energy it measures "
+        "(IEC 60076-7: a distribution transformer takes twice its rating for a short time).",
     )
     assumed_rated_kva: PositiveFloat = Field(
         3150.0,
         description="A transformer without rated_kva that feeds no others is taken for one of this rating "
         "(the largest distribution transformer of EN 50588-1).",
     )
-    register_digits: Annotated[tuple[PositiveInt, ...], BeforeValidator(_from_text)] = Field(
+    register_digits: Annotated[tuple[_Digits, ...], BeforeValidator(_from_text)] = Field(
         (4, 5, 6, 7, 8), description="Digits before the decimal point at which a register may roll over."
     )
     meter_class_percent: NonNegativeFloat = Field(1.0, description="Accuracy class (IEC 62053-21), +- percent.")
@@ -342,6 +355,7 @@ class Settings(BaseSettings):
 
 # Whose values are not shown in an error.
 _SECRET_KEYS = frozenset({"token", "password", "sasl_password", "ssl_key_password"})
+_SECTIONS_WITH_SECRETS = frozenset({"kafka", "registry", "influxdb"})
 _SHOWN_NEVER = _SECRET_KEYS | {"url"}
 
 
@@ -406,7 +420,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise SettingsError(f"settings file {file}: not TOML: {error}") from None
     for section, table in values.items():
         if isinstance(table, dict):
-            for key in sorted(_SECRET_KEYS & table.keys()):
+            known = getattr(Settings.model_fields.get(section), "annotation", None)
+            for key in sorted(_SECRET_KEYS & table.keys() & getattr(known, "model_fields", {}).keys()):
                 raise SettingsError(
                     f"settings file {file}: {section}.{key} must not be written into the file; use "
                     f"{section}.{key}_file or the variable {_variable((section, key))}"
@@ -434,9 +449,16 @@ def _explained(error: ValidationError, file: Path | None, environ: Mapping[str, 
     origin = next((f"environment variable {name}" for name in variables if name in environ), None)
     if origin is None:
         origin = "settings" if file is None else f"settings file {file}"
-    said = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
-    # A table may hold secrets that somebody has put into it.
-    hidden = _SHOWN_NEVER & set(path) or not isinstance(first["input"], str | int | float)
+    unknown = first["type"] == "extra_forbidden"
+    said = "there is no such setting" if unknown else first["msg"].removeprefix("Value error, ")
+    # A table may hold secrets that somebody has put into it, and so may what is a secret's misspelt name.
+    hidden = (
+        _SHOWN_NEVER & set(path)
+        or any(part.endswith("config") for part in path)
+        or any(word in part for part in path for word in ("pass", "secret", "token", "pem", "cred"))
+        or (unknown and path[0] in _SECTIONS_WITH_SECRETS)
+        or not isinstance(first["input"], str | int | float)
+    )
     shown = "" if hidden else f" (got {first['input']!r})"
     return f"{origin}: {'.'.join(path)}: {said}{shown}"
 

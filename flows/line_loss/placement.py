@@ -48,8 +48,8 @@ class Placement:
         claims = [network.claims(meter) for meter in meters]
         power = np.full(len(meters), rules.alignment.limit_kw)
         facts = np.zeros(len(meters), np.int64)
-        for row, (meter, claimed) in enumerate(zip(meters, claims, strict=True)):
-            rating, facts[row] = ratings.of_device(claimed, network.usage_points(meter))
+        for row, claimed in enumerate(claims):
+            rating, facts[row] = ratings.of_claims(claimed)
             if rating is not None:
                 power[row] = min(power[row], rating * rules.power_per_kva)
         return cls(rules, Roles.of(segments, codes), Roles.of(claims, codes), micro_wh_per_us(power), facts)

@@ -218,10 +218,6 @@ class NetworkTable:
         times = {t for versions in self._versions.values() for v in versions for t in (v.valid_from, v.valid_to)}
         return sorted(times - {MAXIMUM})
 
-    def usage_points(self, device: str) -> list[str]:
-        """Those that any version has said it to be the meter of."""
-        return [e for e in self._elements_of(device) if any(v.kind == USAGE_POINT for v in self._versions[e])]
-
     def hierarchy(self, time: int) -> Hierarchy:
         """The energy-balance hierarchy as of a time, µs."""
         result = Hierarchy()

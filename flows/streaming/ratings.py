@@ -1,7 +1,8 @@
 """How much power can pass where: what no register can rise faster than.
 
 A transformer carries its rating, a feeder or substation those of the topmost transformers below it, and a customer what
-his transformer does, or his own rating if it is less. By how much a rating may be exceeded is for others to say.
+his transformer does: what he has contracted for does not keep him from taking more. By how much a rating may be
+exceeded is for others to say.
 """
 
 from __future__ import annotations
@@ -20,10 +21,7 @@ class Rating(NamedTuple):
     facts: int
 
 
-class _Element(NamedTuple):
-    kva: float | None
-    values: frozenset[float | None]  # if it is a transformer: ratings that versions give, None where one gives none
-    below: int  # facts of what stands below it
+NOTHING = Rating(None, 0)
 
 
 class Ratings:
@@ -42,53 +40,43 @@ class Ratings:
             for version in some:
                 if version.container:
                     self._children[version.container].add(element)
-        self._found: dict[str, _Element] = {}
+        self._found: dict[str, Rating] = {}
 
-    def of_device(self, claims: Iterable[Segment], usage_points: Iterable[str]) -> Rating:
+    def of_claims(self, claims: Iterable[Segment]) -> Rating:
         """The rating of what a device measures.
 
         Args:
             claims: for what any version has said that it measures.
-            usage_points: those that it was ever said to be the meter of.
         """
         targets = sorted({claim.element for claim in claims})
         elements = [self._element(target) for target in targets if target in self._versions]
-        own = {v.rated_kva for point in usage_points for v in self._versions[point] if v.rated_kva is not None}
-        facts = len(frozenset[float | None]().union(*(one.values for one in elements))) + len(own)
-        facts += sum(_both(one.values) + one.below for one in elements)
         bounds = [one.kva for one in elements if one.kva is not None]
         kva = max(bounds) if bounds and len(bounds) == len(elements) else None
-        if own:
-            kva = max(own) if kva is None else min(kva, max(own))
-        return Rating(kva, facts)
+        return Rating(kva, sum(one.facts for one in elements))
 
-    def _element(self, element: str) -> _Element:
+    def _element(self, element: str) -> Rating:
         found = self._found.get(element)
         if found is None:
-            self._found[element] = _Element(None, frozenset(), 0)  # whoever contains itself ends here
+            self._found[element] = NOTHING  # whoever contains itself ends here
             found = self._found[element] = self._look_up(element)
         return found
 
-    def _look_up(self, element: str) -> _Element:
+    def _look_up(self, element: str) -> Rating:
         versions = self._versions[element]
-        values = frozenset(v.rated_kva or None for v in versions if v.kind == TRANSFORMER)
+        values = {v.rated_kva or None for v in versions if v.kind == TRANSFORMER}
         loads, parts = 0, []
         for child in sorted(self._children.get(element, ())):
             if any(v.kind == USAGE_POINT for v in self._versions[child]):
                 loads += 1
             else:
                 parts.append(self._element(child))
-        carried = [part for part in parts if part.values or part.kva is not None or part.below]
-        below = sum(1 + len(part.values) + _both(part.values) + part.below for part in carried)
+        carried = [part for part in parts if part != NOTHING and part.facts > 1]
         rated = max((value for value in values if value is not None), default=None)
         if rated is None and carried:
             bounds = [part.kva for part in carried if part.kva is not None]
             rated = sum(bounds) if len(bounds) == len(carried) and not loads else None
         elif rated is None and values:
             rated = self._assumed
-        return _Element(rated, values, below + (loads if carried or not values else 0))
-
-
-def _both(values: frozenset[float | None]) -> int:
-    """Whether there are versions with a rating and without."""
-    return int(None in values and len(values) > 1)
+        # Once it is a transformer, or has something below, it says more than that it exists.
+        facts = 1 + len(values) + sum(part.facts for part in carried) + (loads if carried or not values else 0)
+        return Rating(rated, facts)

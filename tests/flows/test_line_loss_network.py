@@ -132,6 +132,43 @@ def test_when_a_rating_is_learnt_does_not_show() -> None:
     assert results[0][0].filter(pl.col("element_id") == "T1")["loss_kwh"].min() == pytest.approx(-29.9)
 
 
+@pytest.mark.parametrize("first", ["rating", "move", "network"])
+def test_a_move_from_a_small_transformer_to_one_of_unknown_rating(first: str) -> None:
+    """At T1, which turns out to have 10 kVA, A could not take 6 kWh a quarter; at T2 it can."""
+    jumped = [replace(r, imported=round(4 * r.imported, 6)) if r.meter == "A" else r for r in readings()]
+    rating = versions(
+        [
+            {
+                "element_id": "T1",
+                "kind": "PowerTransformer",
+                "container_id": "R",
+                "measuring_device_id": "H1",
+                "rated_kva": 10.0,
+                "valid_from": START,
+            }
+        ]
+    )
+    calculation = Calculation(shards=2)
+    calculation.network(network_of(AREAS))
+    changes = [moved(), rating] if first == "move" else [rating, moved()]
+    if first == "network":
+        for change in changes:
+            calculation.network(change)
+    calculation.readings(jumped[:120])
+    if first != "network":
+        for change in changes:
+            calculation.network(change)
+            calculation.restart()
+    calculation.readings(jumped[120:])
+    calculation.end()
+    energies = calculation.final_energies.filter(pl.col("meter_id") == "A")
+    assert energies["import_kwh"].to_list() == pytest.approx([6.0] * 32)
+    assert set(energies["measured_share"]) == {1.0}
+    assert losses(calculation, "T1") == pytest.approx([-4.4] * 12 + [-1.4] + [0.1] * 19, abs=1e-6)
+    total = calculation.final_losses.filter(pl.col("element_id") == "R")["loss_kwh"]
+    assert total.to_list() == pytest.approx([-4.3] * 32, abs=1e-6)
+
+
 def test_a_region_without_a_meter_of_its_own_is_the_sum_of_its_areas() -> None:
     calculation = Calculation()
     calculation.network(network_of(AREAS))

@@ -31,7 +31,7 @@ def customer(name: str, container: str, **more: Any) -> dict[str, Any]:
 def rating(rows: list[dict[str, Any]], device: str) -> Rating:
     network = NetworkTable()
     network.apply(versions([{"valid_from": 0, **row} for row in rows]))
-    return Ratings(network.versions, 3150.0).of_device(network.claims(device), network.usage_points(device))
+    return Ratings(network.versions, 3150.0).of_claims(network.claims(device))
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,12 @@ def rating(rows: list[dict[str, Any]], device: str) -> Rating:
         ([transformer("T", 400.0, measuring_device_id="H")], "H", 400.0),
         ([transformer("T", None, measuring_device_id="H")], "H", 3150.0),
         ([transformer("T", 400.0), customer("A", "T")], "A", 400.0),
-        ([transformer("T", 400.0), customer("A", "T", rated_kva=50.0)], "A", 50.0),
-        ([transformer("T", 400.0), customer("A", "T", rated_kva=500.0)], "A", 400.0),
+        ([transformer("T", 400.0), customer("A", "T", rated_kva=5.0)], "A", 400.0),
+        ([transformer("T", 0.0), customer("A", "T", rated_kva=0.0)], "A", 3150.0),
         ([FEEDER, transformer("T", 400.0), transformer("U", 250.0)], "HF", 650.0),
         ([FEEDER, transformer("T", 400.0), transformer("U", None)], "HF", 3550.0),
         ([FEEDER, transformer("T", 400.0), customer("A", "F")], "HF", None),
         ([FEEDER, customer("A", "F")], "A", None),
-        ([FEEDER, customer("A", "F", rated_kva=800.0)], "A", 800.0),
         ([FEEDER], "HF", None),
         ([], "A", None),
         ([transformer("X", 400.0, container_id="Y"), transformer("Y", None, container_id="X")], "H", None),
@@ -75,7 +74,10 @@ def test_a_rating_changes_only_with_its_facts_whatever_comes_first() -> None:
         customer("A", "T"),
         customer("A", "U", valid_from=9),
         customer("B", "F"),
-        customer("A", "U", valid_from=9, rated_kva=20.0),
+        transformer("U", None, valid_from=3),
+        transformer("W", 5.0),
+        transformer("W", None, valid_from=3),
+        customer("A", "W", valid_from=19),
     ]
     for device in ("A", "HF"):
         ends: set[Rating] = set()
