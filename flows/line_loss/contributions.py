@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
 from flows.line_loss.energies import Energies
+from flows.line_loss.meters import MeterEnergies, MeterReadings, MeterRegisters
 from flows.line_loss.placement import Placement
 from flows.line_loss.refusals import without_late, without_unknown
-from flows.line_loss.restatement import Pairs, Ranges, affected, note_doubt
+from flows.line_loss.restatement import Pairs, Ranges, affected, note_doubt, rounds
 from flows.line_loss.rules import LossRules
 from flows.line_loss.sums import Contributions, Sums
-from flows.streaming.alignment import Aligned, align
 from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark
 from flows.streaming.network import NetworkTable
 from flows.streaming.ratings import Ratings
-from flows.streaming.registers import Ints, Readings, RegisterStore, readings_of
+from flows.streaming.registers import Ints, usable
 
 OUTCOMES = ("taken", "used", "duplicate", "correction", "late", "dead_letter")
 READING = ("time", "import_kwh", "export_kwh", "quality", "received_time")
@@ -71,11 +72,11 @@ class MeterShard:
     def __init__(self, key: str, rules: LossRules) -> None:
         self.key = key
         self.rules = rules
-        self.store = RegisterStore(rules.kept_readings)
+        self.meters = MeterRegisters(rules.alignment, rules.kept_readings)
         self.network = NetworkTable()
         self.watermark = Watermark(rules.delay)
         self.ticked: int | None = None  # windows below this number have been worked out
-        self._unusable: set[tuple[int, ...]] = set()
+        self._unusable: set[tuple[Any, ...]] = set()
         self._codes: dict[str, int] = {}
         self._ratings: Ratings | None = None
         self._place = self._placed([])
@@ -118,7 +119,7 @@ class MeterShard:
         return Outcome(
             self.key,
             totals.total(list(self._codes)),
-            energies.frames(self.store, self.rules.window),
+            energies.frames(self.meters.imports, self.rules.window),
             ticked,
             self.watermark.value,
             pl.concat(dead) if dead else pl.DataFrame(schema=LETTER_SCHEMA),
@@ -152,20 +153,22 @@ class MeterShard:
         if not frames:
             return
         frame = frames[0] if len(frames) == 1 else pl.concat(frames)
-        new = readings_of(frame, self.store.rows_of(frame.get_column("meter_id")))
+        good = usable(frame)
+        if not good.all():
+            self._set_unusable_aside(frame.filter(~good), counts)
+            frame = frame.filter(good)
+        new = self.meters.read(frame)
         self._place_rows()
-        if not new.usable.all():
-            new = self._set_unusable_aside(new, counts)
-        self._take_up(new, counts, totals, energies)
+        for some in rounds(new, len(self.meters.imports.meters)):
+            self._take_up(some, counts, totals, energies)
 
-    def _take_up(self, new: Readings, counts: dict[str, int], totals: Sums, energies: Energies) -> None:
+    def _take_up(self, new: MeterReadings, counts: dict[str, int], totals: Sums, energies: Energies) -> None:
         """Store readings, and restate the windows already worked out on which they bear."""
         pairs = _NO_PAIRS
         if self.ticked is not None:
-            edge = self.ticked * self.rules.window
-            ranges = affected(self.store, self.rules.alignment, edge, self.rules.window, new)
+            ranges = self._affected(new)
             if ranges.size > _CHUNK and int(ranges.row.min()) < int(ranges.row.max()):
-                lower = new.row <= (int(ranges.row.min()) + int(ranges.row.max())) // 2
+                lower = new.imported.row <= (int(ranges.row.min()) + int(ranges.row.max())) // 2
                 self._take_up(new.take(lower), counts, totals, energies)
                 self._take_up(new.take(~lower), counts, totals, energies)
                 return
@@ -173,35 +176,47 @@ class MeterShard:
                 pairs = ranges.pairs()
         before = self._aligned(pairs)
         # Both sides in full: what did not change cancels out, exactly.
-        self._place.contribute(self.store, pairs, before, -1, totals)
-        repeated = self.store.insert(new)
-        duplicates = corrections = 0
-        if repeated.any():
-            duplicates, corrections = self.store.correct(new.take(repeated))
-        note_doubt(self.store, self.rules.alignment, self._place.limit, new)
+        self._place.contribute(self.meters, pairs, before, -1, totals)
+        duplicates, corrections = self.meters.insert(new)
+        self._note_doubt(new)
         counts["used"] += len(new) - duplicates
         counts["duplicate"] += duplicates
         counts["correction"] += corrections
         after = self._aligned(pairs)
-        self._place.contribute(self.store, pairs, after, +1, totals)
+        self._place.contribute(self.meters, pairs, after, +1, totals)
         changed = np.flatnonzero(before.facts != after.facts)
         energies.add(pairs.take(changed), after.take(changed))
 
-    def _set_unusable_aside(self, new: Readings, counts: dict[str, int]) -> Readings:
+    def _affected(self, new: MeterReadings) -> Ranges:
+        assert self.ticked is not None
+        width, meters = self.rules.window, self.meters
+        edge = self.ticked * width
+        ranges = affected(meters.imports, meters.rules, edge, width, new.imported)
+        if not len(new.which):
+            return ranges
+        more = affected(meters.exports, meters.export_rules, edge, width, new.exported)
+        return ranges.plus(Ranges(meters.meter_of[more.row], more.start, more.stop))
+
+    def _note_doubt(self, new: MeterReadings) -> None:
+        meters, limit = self.meters, self._place.limit
+        note_doubt(meters.imports, meters.rules, limit, new.imported)
+        if len(new.which):
+            note_doubt(meters.exports, meters.export_rules, limit[meters.meter_of], new.exported)
+
+    def _set_unusable_aside(self, bad: pl.DataFrame, counts: dict[str, int]) -> None:
         """Readings of bad quality say nothing of the register, but are counted, once."""
-        bad = new.take(~new.usable)
-        columns = (bad.row, bad.time, bad.imported, bad.exported)
-        for one in zip(*(column.tolist() for column in columns), strict=True):
+        columns = bad.select(
+            pl.col("meter_id").cast(pl.String), pl.col("time").to_physical(), "import_kwh", "export_kwh"
+        )
+        for one in columns.iter_rows():
             counts["duplicate" if one in self._unusable else "used"] += 1
             self._unusable.add(one)
-        return new.take(new.usable)
 
-    def _aligned(self, pairs: Pairs) -> Aligned:
+    def _aligned(self, pairs: Pairs) -> MeterEnergies:
         """Energies of whole windows; of rows without any reading nothing is known."""
         begin = pairs.window * self.rules.window
-        end = begin + self.rules.window
         place = self._place
-        return align(self.store, self.rules.alignment, place.limit, place.limit_facts, pairs.row, begin, end)
+        return self.meters.align(place.limit, place.limit_facts, pairs.row, begin, begin + self.rules.window)
 
     # ------------------------------------------------------------------- ticks
 
@@ -209,7 +224,7 @@ class MeterShard:
         """Work out the windows that the watermark has passed, for every meter."""
         if watermark == MINIMUM:
             return
-        width, store = self.rules.window, self.store
+        width, store = self.rules.window, self.meters.imports
         until = watermark // width
         if self.ticked is not None and until <= self.ticked:
             return
@@ -225,21 +240,22 @@ class MeterShard:
             if not aligned.known.any():
                 window = min(self._next_known(rows, window + count), until)
                 continue
-            self._place.contribute(self.store, pairs, aligned, +1, totals)
+            self._place.contribute(self.meters, pairs, aligned, +1, totals)
             energies.add(pairs, aligned)
             window += count
         self.ticked = until
-        if self.store.crowded:
+        if self.meters.crowded:
             self._evict()
 
     def _next_known(self, rows: Ints, window: int) -> int:
         """The first window from ``window`` on of which some meter may have something to say."""
         time = np.full(len(rows), window * self.rules.window)
-        at = self.store.search(rows, time)
-        coming = np.flatnonzero(at < self.store.count[rows])
+        store = self.meters.imports
+        at = store.search(rows, time)
+        coming = np.flatnonzero(at < store.count[rows])
         if not len(coming):
             return np.iinfo(np.int64).max
-        earliest = int(self.store.time[rows[coming], at[coming]].min())
+        earliest = int(store.time[rows[coming], at[coming]].min())
         return max(window, (earliest - self.rules.alignment.backcast) // self.rules.window)
 
     def _evict(self) -> None:
@@ -247,7 +263,7 @@ class MeterShard:
         if self.watermark.value == MINIMUM:
             return
         horizon = self.watermark.value - self.rules.kept
-        self.store.evict(horizon, self.rules.alignment.span)
+        self.meters.evict(horizon)
         if self._unusable:
             self._unusable = {one for one in self._unusable if one[1] >= horizon}
 
@@ -266,43 +282,45 @@ class MeterShard:
 
     def _place_rows(self) -> None:
         """Look up what rows measure that are new since the last time."""
-        placed, n = len(self._place.limit), len(self.store.meters)
+        known = self.meters.imports.meters
+        placed, n = len(self._place.limit), len(known)
         if placed == n:
             return
-        fresh = self._placed(self.store.meters[placed:])
+        fresh = self._placed(known[placed:])
         self._place = self._place.plus(fresh) if placed else fresh
 
     def _restate_moved(self, changed: dict[str, int], totals: Sums, energies: Energies) -> None:
         """New versions of the network: take back what they make wrong, and state it anew."""
         if not changed:
             return
+        store = self.meters.imports
         old = self._place
-        new = self._place = self._placed(self.store.meters)
+        new = self._place = self._placed(store.meters)
         # A changed rating changes the limit of every meter below it, and with it what is plausible.
         limited = old.limit_facts != new.limit_facts
-        note_doubt(self.store, self.rules.alignment, new.limit, self.store.readings(np.flatnonzero(limited)))
-        if self.ticked is None or not self.store.meters:
+        self._note_doubt(self.meters.readings(np.flatnonzero(limited)))
+        if self.ticked is None or not store.meters:
             return
-        since = np.full(len(self.store.meters), MAXIMUM)
+        since = np.full(len(store.meters), MAXIMUM)
         since[limited] = MINIMUM
-        rows_of = {meter: row for row, meter in enumerate(self.store.meters)}
+        rows_of = {meter: row for row, meter in enumerate(store.meters)}
         for element, begin in changed.items():
             for device in self.network.devices_of([element]):
                 if device in rows_of:
                     since[rows_of[device]] = min(begin, since[rows_of[device]])
-        rows = np.flatnonzero((since < MAXIMUM) & (self.store.count > 0))
+        rows = np.flatnonzero((since < MAXIMUM) & (store.count > 0))
         width = self.rules.window
         oldest = (self.watermark.value - self.rules.kept) // width
-        start = np.maximum(since[rows], self.store.time[rows, 0] - self.rules.alignment.backcast) // width
+        start = np.maximum(since[rows], store.time[rows, 0] - self.rules.alignment.backcast) // width
         start = np.maximum(start, oldest)
         ranges = Ranges(rows, start, np.full(len(rows), self.ticked))
         for some in ranges.chunks(_CHUNK):
             pairs = some.pairs()
             self._place = old
-            old.contribute(self.store, pairs, self._aligned(pairs), -1, totals)
+            old.contribute(self.meters, pairs, self._aligned(pairs), -1, totals)
             self._place = new
             after = self._aligned(pairs)
-            new.contribute(self.store, pairs, after, +1, totals)
+            new.contribute(self.meters, pairs, after, +1, totals)
             touched = np.flatnonzero(limited[pairs.row])
             energies.add(pairs.take(touched), after.take(touched))
 
@@ -313,7 +331,7 @@ class MeterShard:
         self._evict()
         return pickle.dumps(
             (
-                self.store.dump(),
+                self.meters.dump(),
                 self.network.dump(),
                 self.watermark,
                 self.ticked,
@@ -327,15 +345,15 @@ class MeterShard:
         """A shard from its bytes."""
         shard = cls(key, rules)
         (
-            store,
+            meters,
             network,
             shard.watermark,
             shard.ticked,
             shard._unusable,
         ) = pickle.loads(data)  # noqa: S301 - our own recovery store
         shard.watermark.delay = rules.delay
-        shard.store = RegisterStore.load(store, rules.kept_readings)
+        shard.meters.restore(meters, rules.kept_readings)
         shard.network.restore(network)
         shard._ratings = None
-        shard._place = shard._placed(shard.store.meters)
+        shard._place = shard._placed(shard.meters.imports.meters)
         return shard

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from flows.line_loss.meters import MeterEnergies
 from flows.line_loss.restatement import Pairs
-from flows.streaming.alignment import Aligned
 from flows.streaming.registers import MICRO_WH_PER_KWH, RegisterStore
 
 _TIME = pl.Datetime("us", "UTC")
@@ -19,9 +19,9 @@ class Energies:
     """Collects energies, and makes one frame of them."""
 
     _pairs: list[Pairs] = field(default_factory=list)
-    _aligned: list[Aligned] = field(default_factory=list)
+    _aligned: list[MeterEnergies] = field(default_factory=list)
 
-    def add(self, pairs: Pairs, aligned: Aligned) -> None:
+    def add(self, pairs: Pairs, aligned: MeterEnergies) -> None:
         """Add rows. What is estimated before a meter's first reading serves the balances; it is no row of its own."""
         if not aligned.started.all():
             some = np.flatnonzero(aligned.started)
@@ -40,7 +40,7 @@ class Energies:
         return [_frame(store, width, *one) for one in zip(self._pairs, self._aligned, strict=True)]
 
 
-def _frame(store: RegisterStore, width: int, pairs: Pairs, aligned: Aligned) -> pl.DataFrame:
+def _frame(store: RegisterStore, width: int, pairs: Pairs, aligned: MeterEnergies) -> pl.DataFrame:
     begin = pairs.window * width
     return pl.DataFrame(
         [

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from flows.line_loss.meters import MeterEnergies, MeterRegisters
 from flows.line_loss.restatement import Pairs
 from flows.line_loss.roles import Roles
 from flows.line_loss.rules import LossRules
 from flows.line_loss.sums import Sums
-from flows.streaming.alignment import Aligned, align, micro_wh_per_us
+from flows.streaming.alignment import micro_wh_per_us
 from flows.streaming.network import NetworkTable
 from flows.streaming.ratings import Ratings
-from flows.streaming.registers import MICRO_WH_PER_KWH, Ints, RegisterStore
+from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 
 _VARIANCE = 1e9  # units per kWh²
 _GAP_SHARE = 0.5  # standard uncertainty of an energy that was estimated or interpolated, as a share of it
@@ -64,11 +65,11 @@ class Placement:
             np.concatenate([self.limit_facts, more.limit_facts]),
         )
 
-    def contribute(self, store: RegisterStore, pairs: Pairs, aligned: Aligned, sign: int, totals: Sums) -> None:
+    def contribute(self, meters: MeterRegisters, pairs: Pairs, aligned: MeterEnergies, sign: int, totals: Sums) -> None:
         """Add (or take away) the pairs' contributions to the elements for which the meters measure.
 
         Args:
-            store: the readings.
+            meters: their registers.
             pairs: meters and windows.
             aligned: their energies.
             sign: 1 or -1.
@@ -89,10 +90,9 @@ class Placement:
             row, window, aligned_each = pairs.row[which], pairs.window[which], aligned.take(which)
             self._add_role(segment[full], window[full], aligned_each.take(full), width, sign, totals)
             # A meter that came or went within the window: its part of the window counts.
-            cut = cut[store.count[row[cut]] > 0]
+            cut = cut[meters.imports.count[row[cut]] > 0]
             if len(cut):
-                arguments = (row[cut], low[cut], high[cut])
-                part = align(store, self.rules.alignment, self.limit, np.zeros_like(store.count), *arguments)
+                part = meters.align(self.limit, self.limit_facts, row[cut], low[cut], high[cut])
                 self._add_role(segment[cut], window[cut], part, high[cut] - low[cut], sign, totals)
         which, claim = claims.expand(pairs.row)
         window, facts, started = pairs.window[which], aligned.facts[which], aligned.started[which]
@@ -102,7 +102,7 @@ class Placement:
         totals.add(claims.element[claim], window, sign, {"facts": facts, "started": started.astype(np.int64)})
 
     def _add_role(
-        self, segment: Ints, window: Ints, aligned: Aligned, span: Ints | int, sign: int, totals: Sums
+        self, segment: Ints, window: Ints, aligned: MeterEnergies, span: Ints | int, sign: int, totals: Sums
     ) -> None:
         element, head = self.segments.element[segment], self.segments.head[segment]
         taken, given = aligned.imported, aligned.exported

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
+from flows.line_loss.meters import NONE, MeterReadings
 from flows.streaming.alignment import AlignmentRules
-from flows.streaming.plausibility import IN_ORDER, Limits, inverted, order, rises
+from flows.streaming.plausibility import Limits, rises
 from flows.streaming.position import position
 from flows.streaming.registers import Columns, Ints, Readings, RegisterStore
 
@@ -46,6 +47,10 @@ class Ranges:
         """How many pairs there are in them, overlaps counted twice."""
         return int(np.maximum(self.stop - self.start, 0).sum())
 
+    def plus(self, more: Ranges) -> Ranges:
+        """These, and more."""
+        return Ranges(*(np.concatenate([getattr(self, n), getattr(more, n)]) for n in ("row", "start", "stop")))
+
     def chunks(self, most: int) -> Iterator[Ranges]:
         """Cut into parts of at most so many pairs each, or of one range."""
         ends = np.cumsum(np.maximum(self.stop - self.start, 0))
@@ -67,6 +72,60 @@ class Ranges:
         return Pairs(unique >> 32, (unique & 0xFFFFFFFF) + low)
 
 
+def rounds(readings: MeterReadings, meters: int) -> list[MeterReadings]:
+    """Cut up so that in no part a register falls, or is read twice at one time; whatever their order.
+
+    What bears on what is then seen from what was stored before each part.
+
+    Args:
+        readings: new ones and corrections.
+        meters: how many rows of meters there are.
+    """
+    row, time, value, exports = (
+        readings.imported.row,
+        readings.imported.time,
+        readings.imported.value,
+        readings.exports(),
+    )
+    unruly = np.zeros(meters, bool)
+    _find_unruly(row, time, value, exports, np.full((3, meters), NONE, np.int64), unruly)
+    if not unruly.any():
+        return [readings]
+    some = np.flatnonzero(unruly[row])
+    order = some[np.lexsort((time[some], row[some]))]
+    number = np.zeros(len(readings), np.int64)
+    _number(row, time, value, exports, order, number)
+    return [readings.take(np.flatnonzero(number == one)) for one in range(int(number.max()) + 1)]
+
+
+@compiled
+def _find_unruly(row: Ints, time: Ints, value: Ints, exports: Ints, last: Ints, unruly: npt.NDArray[np.bool_]) -> None:
+    for place in range(len(row)):
+        meter = row[place]
+        fell = value[place] < last[1, meter] or (exports[place] != NONE and exports[place] < last[2, meter])
+        if last[1, meter] != NONE and (fell or time[place] <= last[0, meter]):
+            unruly[meter] = True
+        last[0, meter], last[1, meter] = time[place], value[place]
+        last[2, meter] = max(last[2, meter], exports[place])
+
+
+@compiled
+def _number(row: Ints, time: Ints, value: Ints, exports: Ints, order: Ints, number: Ints) -> None:
+    export, current = NONE, 0
+    for index in range(len(order)):
+        place, before = order[index], order[index - 1]
+        if index == 0 or row[place] != row[before]:
+            export, current = NONE, 0
+        elif (
+            time[place] == time[before]
+            or value[place] < value[before]
+            or (exports[place] != NONE and exports[place] < export)
+        ):
+            export, current = NONE, current + 1
+        export = max(export, exports[place])
+        number[place] = current
+
+
 def affected(store: RegisterStore, rules: AlignmentRules, edge: int, width: int, readings: Readings) -> Ranges:
     """The windows before ``edge`` on which readings can bear; asked before they are inserted.
 
@@ -75,11 +134,10 @@ def affected(store: RegisterStore, rules: AlignmentRules, edge: int, width: int,
         rules: the rules of alignment.
         edge: end of the last window that has been worked out, µs.
         width: of windows, µs.
-        readings: new ones and corrections.
+        readings: new ones and corrections, of which none contradicts another (see ``rounds``).
     """
     start, stop = np.zeros(len(readings), np.int64), np.zeros(len(readings), np.int64)
-    values = (readings.imported, readings.exported)
-    _bearing(store.columns, rules.limits, edge, width, readings.row, readings.time, *values, start, stop)
+    _bearing(store.columns, rules.limits, edge, width, readings.row, readings.time, readings.value, start, stop)
     some = np.flatnonzero(stop > start)
     ranges = Ranges(readings.row[some], start[some], stop[some])
     long = (ranges.stop - ranges.start) * width > 4 * rules.forecast
@@ -93,6 +151,7 @@ def affected(store: RegisterStore, rules: AlignmentRules, edge: int, width: int,
     )
 
 
+# Without calls that are handed arrays: see ``connectors.compiled``.
 @compiled
 def _bearing(
     store: Columns,
@@ -101,65 +160,53 @@ def _bearing(
     width: int,
     rows: Ints,
     times: Ints,
-    imported: Ints,
-    exported: Ints,
+    values: Ints,
     start: Ints,
     stop: Ints,
 ) -> None:
     span = limits.estimate_span
-    reach_odd = span + limits.near
+    reach = span + 2 * limits.near
     for place in range(len(rows)):
         row, time = rows[place], times[place]
         count = store.size[row]
-        odd = store.doubt_until[row] >= time - reach_odd
         before = position(store.time, row, count, time, False)
-        # Before: back to the reading before; with nothing known yet windows count from `backcast` before the first
-        # reading, and those estimates rest on the span after it.
-        low = store.time[row, before - 1] if before > 0 else time - limits.backcast
-        first = store.time[row, 0] if count > 0 else time
-        if time <= first + span:
-            low = min(first, time) - limits.backcast
-        # While all is in order (the usual case, so without a call) the neighbours tell whether it stays so.
-        inverts = store.doubt_until[row] >= time - limits.far
-        if before > 0:
-            previous = store.imported[row, before - 1], store.exported[row, before - 1]
-            told = order(previous[0], previous[1], imported[place], exported[place])
-            inverts |= told != IN_ORDER
+        after = before
+        falls = before > 0 and store.value[row, before - 1] > values[place]
         if before < count:
-            told = order(imported[place], exported[place], store.imported[row, before], store.exported[row, before])
-            inverts |= told != IN_ORDER or store.time[row, before] == time
-        if inverts:
-            inverts = _inverts(store, limits, row, before, time, imported[place], exported[place])
+            falls |= store.value[row, before] < values[place]
+            if store.time[row, before] == time:
+                # A copy bears on nothing. Of a corrected one any version may contradict others.
+                falls = store.versions[row, before] > 1 or store.value[row, before] != values[place]
+                after = before + 1
+        odd = falls or store.doubt_until[row] >= time - reach
+        previous = store.time[row, before - 1] if before > 0 else time
+        following = store.time[row, after] if after < count else time
+        # Before: back to the reading before; with nothing known yet windows count from `backcast` before the first
+        # reading, and those estimates rest on the span after it, and the stretch in which that ends.
+        low = previous if before > 0 else time - limits.backcast
+        first = min(store.time[row, 0], time) if count > 0 else time
+        if before == 0 or previous < first + span:
+            low = first - limits.backcast
         # Usual: the newest reading of its meter, and the one before it lies past all windows worked out.
-        if low >= edge and not odd and not inverts:
+        if low >= edge and not odd:
             continue
         # After: up to the next reading; past the last one energy is estimated from the span before that.
-        after = position(store.time, row, count, time, True)
         high = edge
-        if after < count and time + span < store.time[row, count - 1]:
-            high = store.time[row, after]
-        # A stretch that is not plausible is estimated from the spans on both its sides; and what contradicts others
-        # bears on stretches in which it has no part, and on all that is estimated from those.
-        reach = max(limits.far, reach_odd) if inverts else reach_odd
-        if (odd or inverts) and count > 0:
-            near = position(store.time, row, count, time - reach, False) - 1
-            far = position(store.time, row, count, time + reach, True) + 1
+        if after < count and following + span < store.time[row, count - 1]:
+            high = following
+        if odd and count > 0:
+            # A stretch that is not plausible is estimated from what lies on both its sides.
+            near = position(store.time, row, count, previous - reach, False) - 1
+            far = position(store.time, row, count, following + reach, True) + 1
             low = min(low, store.time[row, near] if near >= 0 else first - limits.backcast)
             high = max(high, edge if far >= count else store.time[row, far])
+        if falls:
+            # What contradicts others bears on stretches in which it has no part.
+            low, high = min(low, time - limits.max_gap), max(high, time + limits.max_gap)
         # Windows further back do not rest on it: see ``alignment``.
-        low = max(low, time - limits.max_gap - span - limits.near - width)
+        low = max(low, time - limits.max_gap - reach - width)
         start[place] = low // width
         stop[place] = -(-min(high, edge) // width)
-
-
-@compiled
-def _inverts(store: Columns, limits: Limits, row: int, at: int, time: int, imported: int, exported: int) -> bool:
-    """Whether a reading that belongs at a position contradicts the order of others, or corrects one."""
-    if at < store.size[row] and store.time[row, at] == time:
-        # A copy bears on nothing. Of a corrected one any version may contradict others.
-        same = store.imported[row, at] == imported and store.exported[row, at] == exported
-        return store.versions[row, at] > 1 or not same
-    return inverted(store, limits, row, at, time, imported, exported)
 
 
 def note_doubt(store: RegisterStore, rules: AlignmentRules, limit: npt.NDArray[np.float64], readings: Readings) -> None:
@@ -181,19 +228,15 @@ def _note(store: Columns, limits: Limits, limit: npt.NDArray[np.float64], rows: 
         count = store.size[row]
         at = position(store.time, row, count, time, False)
         until = store.doubt_until[row]
-        inverts = until >= time - limits.far or store.versions[row, at] > 1
+        if store.versions[row, at] > 1:
+            until = max(until, time + limits.max_gap)
         for index in range(max(at - 1, 0), min(at + 1, count - 1)):
             start, stop = store.time[row, index], store.time[row, index + 1]
-            taken = store.imported[row, index], store.imported[row, index + 1]
-            given = store.exported[row, index], store.exported[row, index + 1]
-            if not rises(stop - start, taken, given, limit[row], limits)[2]:
+            value, following = store.value[row, index], store.value[row, index + 1]
+            if following < value:
+                until = max(until, stop + limits.max_gap)
+            elif not rises(stop - start, value, following, limit[row], limits):
                 until = max(until, stop)
-            inverts |= order(taken[0], given[0], taken[1], given[1]) != IN_ORDER
-        if inverts and (
-            store.versions[row, at] > 1
-            or inverted(store, limits, row, at, time, store.imported[row, at], store.exported[row, at])
-        ):
-            until = max(until, time + limits.far)
         store.doubt_until[row] = until
 
 

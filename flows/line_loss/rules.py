@@ -27,11 +27,11 @@ class LossRules:
     def kept(self) -> int:
         """How far behind the watermark windows can still change, and readings are needed, µs."""
         alignment = self.alignment
-        late = self.lateness + self.delay + alignment.max_gap + alignment.estimate_span + alignment.near
+        late = self.lateness + self.delay + alignment.max_gap + alignment.estimate_reach
         return max(late, self.reach_back) + 4 * self.window
 
     @property
     def kept_readings(self) -> int:
         """Room for the readings of a meter: twice as much as is needed, so that forgetting is seldom due."""
-        span = self.kept + self.alignment.span
+        span = self.kept + max(self.alignment.max_gap, self.alignment.estimate_reach)
         return min(2 * span // self.alignment.interval, _MOST_ROOM) + 16

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from connectors.compiled import compiled
 from flows.streaming.event_time import SECOND
-from flows.streaming.plausibility import Limits, judged, power_after, power_before, rises
+from flows.streaming.plausibility import NONE, Limits, judged, power_from, power_up_to, rises
 from flows.streaming.position import position
 from flows.streaming.registers import MICRO_WH_PER_KWH, NEVER, Columns, Ints, RegisterStore
 
@@ -34,17 +34,16 @@ Power = TypeVar("Power", float, Floats)
 # A stretch may be so much longer than the reading interval (jitter, a clock set right) and still count as measured.
 _JITTER = 1.5
 
-# Readings that contradict a stretch are looked for so many reading intervals away.
+# Within so many reading intervals any reading that contradicts a stretch counts.
 _NEAR = 8
-_FAR = 48
 
 _ROLLOVER_KW = 5.0  # so much may be missing of a register that rolled over, whatever the power beside it
 
 # Weights of what ``facts`` adds up, by what outweighs what: whatever a nearer reading, or one more inside, turns; then
 # what a correction turns; then the evidence for verdicts on stretches; then the readings from which estimates are made.
-_INSIDE = _SIDE = 1 << 22
-_VERSION = 1 << 18
-_EVIDENCE = 1 << 10
+_INSIDE = _SIDE = 1 << 24
+_VERSION = 1 << 20
+_EVIDENCE = 1 << 12
 _NEARER = 1 << 6
 _MILLISECOND = 1_000
 
@@ -100,19 +99,14 @@ class AlignmentRules:
         )
 
     @property
-    def far(self) -> int:
-        """How far away a reading may lie that contradicts a stretch, µs."""
-        return min(max(_FAR * self.interval, self.estimate_span + 2 * _NEAR * self.interval), self.max_gap)
-
-    @property
     def near(self) -> int:
-        """Up to what distance any such reading counts, µs."""
-        return min(_NEAR * self.interval, self.far)
+        """Up to what distance any reading that contradicts a stretch counts, µs."""
+        return min(_NEAR * self.interval, max(self.max_gap - self.estimate_span, 0) // 2)
 
     @property
-    def span(self) -> int:
-        """How far beyond the readings on both sides of an interval those lie that can bear on it, µs."""
-        return max(self.estimate_span + self.near, self.far)
+    def estimate_reach(self) -> int:
+        """How far beyond the reading beside a missing part those lie from which it is estimated, µs."""
+        return self.estimate_span + 2 * self.near
 
     @property
     def limits(self) -> Limits:
@@ -125,7 +119,6 @@ class AlignmentRules:
             self.forecast,
             self.reach,
             self.near,
-            self.far,
             micro_wh_per_us(_ROLLOVER_KW),
             self.rollovers or (0,),
         )
@@ -133,38 +126,30 @@ class AlignmentRules:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """Energies of n intervals.
+    """Energies of a register in n intervals.
 
     Attributes:
-        imported: µWh taken.
-        exported: µWh fed in.
-        estimated: µWh (both directions) that are not measured: interpolated over a gap, or estimated.
+        energy: µWh.
+        estimated: µWh of it that are not measured: interpolated over a gap, or estimated.
         measured: µs of the interval covered by stretches of ordinary length.
         known: False where all readings are too far away from the interval: nothing is said of it.
         facts: the revision; 0 where nothing could be said.
-        started: known, and the meter had its first reading before the interval's end.
+        started: known, and the register had its first reading before the interval's end.
     """
 
-    imported: Ints
-    exported: Ints
+    energy: Ints
     estimated: Ints
     measured: Ints
     known: npt.NDArray[np.bool_]
     facts: Ints
     started: npt.NDArray[np.bool_]
 
-    def take(self, index: Ints | slice) -> Aligned:
-        """The intervals at an index; a slice means all."""
-        if isinstance(index, slice):
-            return self
-        return Aligned(*(getattr(self, name)[index] for name in Aligned.__slots__))
-
     @classmethod
     def empty(cls, size: int) -> Aligned:
         """Room for so many intervals, of which nothing is known."""
-        numbers = [np.zeros(size, np.int64) for _ in range(5)]
+        numbers = [np.zeros(size, np.int64) for _ in range(4)]
         known, started = np.zeros(size, bool), np.zeros(size, bool)
-        return cls(numbers[0], numbers[1], numbers[2], numbers[3], known, numbers[4], started)
+        return cls(numbers[0], numbers[1], numbers[2], known, numbers[3], started)
 
 
 def micro_wh_per_us(power_kw: Power) -> Power:
@@ -175,7 +160,7 @@ def micro_wh_per_us(power_kw: Power) -> Power:
 def align(
     store: RegisterStore, rules: AlignmentRules, limit: Floats, extra: Ints, rows: Ints, begin: Ints, end: Ints
 ) -> Aligned:
-    """Energies of meters ``rows`` over the intervals [begin, end), arrays of one length n.
+    """Energies of registers ``rows`` over the intervals [begin, end), arrays of one length n.
 
     Args:
         store: the readings; of a row without any nothing is known.
@@ -214,58 +199,46 @@ def _fill(
             count = right
         first, last = max(left, 0), min(right, count - 1)
 
-        imported = exported = covered = measured = gap_energy = evidence = 0
+        energy = covered = measured = gap_energy = evidence = 0
         versions = store.versions[row, first] - 1
         # Where the stretches that are not plausible begin and end.
-        doubt_from = doubt_to = -1
+        doubt_from = doubt_to = NONE
         for index in range(first, last):
             versions += store.versions[row, index + 1] - 1
             start, stop = store.time[row, index], store.time[row, index + 1]
-            rise_in, rise_out, plausible = rises(
-                stop - start,
-                (store.imported[row, index], store.imported[row, index + 1]),
-                (store.exported[row, index], store.exported[row, index + 1]),
-                limit[row],
-                limits,
-            )
+            rise = store.value[row, index + 1] - store.value[row, index]
+            plausible = rises(stop - start, store.value[row, index], store.value[row, index + 1], limit[row], limits)
             if store.doubt_until[row] >= start:
-                rise_in, rise_out, plausible, more = judged(store, limits, limit[row], row, index)
+                rise, plausible, more = judged(store, limits, limit[row], row, index)
                 evidence += more
             if plausible:
-                part_in, part_out, span = _cut(rise_in, rise_out, start, stop, begin, end)
-                imported += part_in
-                exported += part_out
+                part, span = _cut(rise, start, stop, begin, end)
+                energy += part
                 covered += span
                 if stop - start <= limits.ordinary:
                     measured += span
                 else:
-                    gap_energy += part_in + part_out
+                    gap_energy += part
             else:
-                doubt_from = index if doubt_from < 0 else doubt_from
+                doubt_from = index if doubt_from == NONE else doubt_from
                 doubt_to = index + 1
 
-        result[0][place], result[1][place], result[2][place] = imported, exported, gap_energy
-        result[3][place] = measured
+        result[0][place], result[1][place], result[2][place] = energy, gap_energy, measured
         following = store.time[row, left + 1] if left + 1 < count else NEVER
         if not _is_known(limits, left >= 0, store.time[row, first], following, begin, end):
             continue
         facts = (extra[row] + versions) * _VERSION + max(right - left - 1, 0) * _INSIDE + evidence * _EVIDENCE
-        facts += _side(limits, left >= 0, begin - store.time[row, first]) + _side(
-            limits, right < count, store.time[row, last] - end
-        )
+        facts += _side(limits, left >= 0, begin - store.time[row, first])
+        facts += _side(limits, right < count, store.time[row, last] - end)
         unknown = end - begin - covered
         if unknown > 0:
-            if doubt_from < 0:
-                doubt_from = max(position(store.time, row, count, end, True) - 1, 0)
-                doubt_to = min(position(store.time, row, count, begin, False), count - 1)
-            power_in, power_out, more = _mean_power(store, limits, limit[row], row, doubt_from, doubt_to)
-            more_in, more_out = int(np.rint(power_in * unknown)), int(np.rint(power_out * unknown))
-            result[0][place] += more_in
-            result[1][place] += more_out
-            result[2][place] += more_in + more_out
+            power, more = _missing_power(store, limits, limit[row], row, count, begin, end, (doubt_from, doubt_to))
+            missing = int(np.rint(power * unknown))
+            result[0][place] += missing
+            result[1][place] += missing
             facts += more
-        result[4][place], result[5][place] = True, facts
-        result[6][place] = store.time[row, 0] < end
+        result[3][place], result[4][place] = True, facts
+        result[5][place] = store.time[row, 0] < end
 
 
 @compiled
@@ -287,28 +260,41 @@ def _side(limits: Limits, exists: bool, distance: int) -> int:
 
 
 @compiled
-def _mean_power(
-    store: Columns, limits: Limits, limit: float, row: int, before: int, after: int
-) -> tuple[float, float, int]:
-    """Mean power, µWh/µs, in the span up to one reading, else in that from the other on; and the evidence."""
-    power_in, power_out, evidence, exists = power_before(store, limits, limit, row, before)
-    after_in, after_out, more, _ = power_after(store, limits, limit, row, after)
+def _missing_power(
+    store: Columns, limits: Limits, limit: float, row: int, count: int, begin: int, end: int, doubt: tuple[int, int]
+) -> tuple[float, int]:
+    """Mean power, µWh/µs, before what is missing of an interval, else after it; and the evidence.
+
+    Args:
+        store: the readings.
+        limits: the rules.
+        limit: greatest power, µWh/µs.
+        row: of the meter.
+        count: of the readings that count.
+        begin: of the interval, µs.
+        end: of the interval, µs.
+        doubt: where the stretches in it that are not plausible begin and end, or ``NONE``.
+    """
+    first, last = doubt
+    if first == NONE:
+        before = max(position(store.time, row, count, end, True) - 1, 0)
+        after = min(position(store.time, row, count, begin, False), count - 1)
+    else:
+        before, after = first, last
+    power, evidence, exists = power_up_to(store, limits, limit, row, before, last, True)
+    power_after, more, _ = power_from(store, limits, limit, row, after, first, True)
     # Both spans count: a reading in the one can take over from the other.
-    if exists:
-        return power_in, power_out, evidence + more
-    return after_in, after_out, evidence + more
+    return power if exists else power_after, evidence + more
 
 
 @compiled
-def _cut(rise_in: int, rise_out: int, start: int, stop: int, begin: int, end: int) -> tuple[int, int, int]:
-    """What of an even rise over [start, stop) falls into [begin, end): import, export, µs."""
+def _cut(rise: int, start: int, stop: int, begin: int, end: int) -> tuple[int, int]:
+    """What of an even rise over [start, stop) falls into [begin, end): energy, µs."""
     length = stop - start
     low, high = max(begin - start, 0), min(end - start, length)
     if high <= low:
-        return 0, 0, 0
-    part_in = _share(rise_in, high, length) - _share(rise_in, low, length)
-    part_out = _share(rise_out, high, length) - _share(rise_out, low, length)
-    return part_in, part_out, high - low
+        return 0, 0
+    return _share(rise, high, length) - _share(rise, low, length), high - low
 
 
 @compiled

@@ -1,11 +1,12 @@
-"""A store of cumulative registers: for each meter its readings of the last days, in columns.
+"""A store of cumulative registers of one kind: for each meter its readings of the last days, in columns.
 
-Readings lie in matrices [meter, position], sorted by time, so that appending, inserting, and looking up neighbours
-are one compiled call for a whole batch. Registers are kept as integers of a µWh (1e-9 kWh): sums of integers do not
-depend on their order.
+Import and export (OBIS 1.8.0 and 2.8.0) are registers of their own, each with a store: a message can carry the one
+and lack the other. Readings lie in matrices [meter, position], sorted by time, so that appending, inserting, and
+looking up neighbours are one compiled call for a whole batch. Registers are kept as integers of a µWh (1e-9 kWh): sums
+of integers do not depend on their order.
 
 A reading that comes twice with the same values is a duplicate. With other values it is a correction: the later
-``received_time`` wins, then the larger values. The outcome does not depend on the order in which they come.
+``received_time`` wins, then the larger value. The outcome does not depend on the order in which they come.
 """
 
 from __future__ import annotations
@@ -36,23 +37,18 @@ NEVER = np.iinfo(np.int64).max
 UNUSABLE_QUALITY = 0x01 | 0x10 | 0x40 | 0x80
 
 _LEAST_ROWS = 64  # a matrix of one row is in both orders at once, and would be compiled for anew
-_FIELDS = ("time", "imported", "exported", "received", "versions")
-_SUMS = ("time", "imported")  # what is kept as differences
+_FIELDS = ("time", "value", "received", "versions")
+_SUMS = ("time", "value")  # what is kept as differences
 
 
 class Corrected(NamedTuple):
-    """The instants of which values were corrected, sorted by row and time; of all values the least and the greatest.
-
-    Where no version has an export register, the least is ``NEVER`` and the greatest ``NO_EXPORT``.
-    """
+    """The instants of which values were corrected, sorted by row and time; of all values the least and the greatest."""
 
     row: Ints
     time: Ints
     versions: Ints
-    least_imported: Ints
-    most_imported: Ints
-    least_exported: Ints
-    most_exported: Ints
+    least: Ints
+    most: Ints
 
 
 class Columns(NamedTuple):
@@ -63,8 +59,7 @@ class Columns(NamedTuple):
     """
 
     time: Ints
-    imported: Ints
-    exported: Ints
+    value: Ints
     received: Ints
     versions: Ints
     size: Ints
@@ -74,40 +69,40 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Columns of a batch: row of the meter, time µs, registers µWh, received µs, usable."""
+    """Columns of a batch: row of the meter, time µs, register µWh, received µs."""
 
     row: Ints
     time: Ints
-    imported: Ints
-    exported: Ints
+    value: Ints
     received: Ints
-    usable: npt.NDArray[np.bool_]
 
     def take(self, index: npt.NDArray[Any]) -> Readings:
         """The readings at an index or mask."""
-        return Readings(*(getattr(self, name)[index] for name in Readings.__slots__))
+        return Readings(self.row[index], self.time[index], self.value[index], self.received[index])
 
     def __len__(self) -> int:
         return len(self.row)
 
 
 def to_micro_wh(column: pl.Series) -> Ints:
-    """Registers in kWh as integers of µWh, ``NO_EXPORT`` where null."""
-    values = column.fill_null(NO_EXPORT / MICRO_WH_PER_KWH) if column.null_count() else column
-    micro: Ints = np.rint(values.to_numpy() * MICRO_WH_PER_KWH).astype(np.int64)
+    """Registers in kWh as integers of µWh, none of them null."""
+    micro: Ints = np.rint(column.to_numpy() * MICRO_WH_PER_KWH).astype(np.int64)
     return micro
 
 
-def readings_of(frame: pl.DataFrame, rows: Ints) -> Readings:
-    """A frame of ``grid.meter.v1`` as columns of integers."""
-    usable = (frame.get_column("quality").to_numpy() & UNUSABLE_QUALITY) == 0
+def usable(frame: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which rows of ``grid.meter.v1`` say something of the registers, by their quality."""
+    bad: npt.NDArray[np.bool_] = (frame.get_column("quality").to_numpy() & UNUSABLE_QUALITY) != 0
+    return ~bad
+
+
+def readings_of(frame: pl.DataFrame, register: str, rows: Ints) -> Readings:
+    """A register in a frame of ``grid.meter.v1``, null in no row."""
     return Readings(
         row=rows,
         time=to_micros(frame.get_column("time")),
-        imported=to_micro_wh(frame.get_column("import_kwh")),
-        exported=to_micro_wh(frame.get_column("export_kwh")),
+        value=to_micro_wh(frame.get_column(register)),
         received=to_micros(frame.get_column("received_time")),
-        usable=usable,
     )
 
 
@@ -125,8 +120,8 @@ class RegisterStore:
         self.count: Ints = np.zeros(0, np.int64)
         self.doubt_until: Ints = np.zeros(0, np.int64)
         self._take(np.zeros((capacity, 0, len(_FIELDS)), np.int64))
-        # (row, time) -> every (received, import, export) seen, where there was more than one
-        self._variants: dict[tuple[int, int], set[tuple[int, int, int]]] = {}
+        # (row, time) -> every (received, value) seen, where there was more than one
+        self._variants: dict[tuple[int, int], set[tuple[int, int]]] = {}
         self._differing: set[tuple[int, int]] = set()  # of them those whose values differ
         self._corrected = _corrected(self._variants, self._differing)
 
@@ -134,15 +129,14 @@ class RegisterStore:
         """Set the readings [position, row, field]; of each field there is a view [row, position]."""
         # Readings of many meters at one time lie side by side, as they come and are asked for; and a reading's fields.
         self._readings = readings
-        self.time, self.imported, self.exported, self.received, self.versions = readings.transpose(2, 1, 0)
+        self.time, self.value, self.received, self.versions = readings.transpose(2, 1, 0)
 
     @property
     def columns(self) -> Columns:
         """For compiled code."""
         return Columns(
             self.time,
-            self.imported,
-            self.exported,
+            self.value,
             self.received,
             self.versions,
             self.count,
@@ -188,14 +182,7 @@ class RegisterStore:
         """All readings of some meters."""
         row = np.repeat(rows, self.count[rows])
         place = np.arange(len(row)) - np.repeat(np.cumsum(self.count[rows]) - self.count[rows], self.count[rows])
-        return Readings(
-            row,
-            self.time[row, place],
-            self.imported[row, place],
-            self.exported[row, place],
-            self.received[row, place],
-            np.ones(len(row), bool),
-        )
+        return Readings(row, self.time[row, place], self.value[row, place], self.received[row, place])
 
     # --------------------------------------------------------------- insertion
 
@@ -209,7 +196,7 @@ class RegisterStore:
         if not len(new):
             return repeated
         self._make_room(new.row, new.time)
-        _insert(self.columns, new.row, new.time, new.imported, new.exported, new.received, repeated)
+        _insert(self.columns, new.row, new.time, new.value, new.received, repeated)
         return repeated
 
     def _make_room(self, row: Ints, time: Ints) -> None:
@@ -227,42 +214,34 @@ class RegisterStore:
         if need > capacity:
             self._resize(len(self.time), max(need, 2 * capacity))
 
-    def correct(self, others: Readings) -> tuple[int, int]:
+    def correct(self, others: Readings) -> npt.NDArray[np.bool_]:
         """Take up further versions of stored instants.
 
         Returns:
-            number of duplicates, and of corrections (versions with other values than any seen before).
+            bool[n]: which are corrections, with another value than any seen before; the others are duplicates.
         """
-        duplicates = corrections = 0
+        corrections = np.zeros(len(others), bool)
         if not len(others):
-            return 0, 0
+            return corrections
         at = self.search(others.row, others.time)
-        same = (
-            (self.imported[others.row, at] == others.imported)
-            & (self.exported[others.row, at] == others.exported)
-            & (self.received[others.row, at] == others.received)
-        )
-        duplicates += int(same.sum())
+        same = (self.value[others.row, at] == others.value) & (self.received[others.row, at] == others.received)
         differing = False
         for i in np.flatnonzero(~same).tolist():  # copies with another receipt, and corrections: few
             row, time, place = int(others.row[i]), int(others.time[i]), (int(others.row[i]), int(at[i]))
-            stored = (int(self.received[place]), int(self.imported[place]), int(self.exported[place]))
+            stored = (int(self.received[place]), int(self.value[place]))
             seen = self._variants.setdefault((row, time), {stored})
-            one = (int(others.received[i]), int(others.imported[i]), int(others.exported[i]))
-            if one[1:] in {version[1:] for version in seen}:
-                duplicates += 1
-            else:
-                corrections += 1
+            one = (int(others.received[i]), int(others.value[i]))
+            corrections[i] = all(one[1] != value for _, value in seen)
             seen.add(one)
-            self.received[place], self.imported[place], self.exported[place] = max(seen)
+            self.received[place], self.value[place] = max(seen)
             # Copies of one value are one fact; where values differ, each receipt can turn the outcome.
-            if len({version[1:] for version in seen}) > 1:
+            if len({value for _, value in seen}) > 1:
                 self.versions[place] = len(seen)
                 self._differing.add((row, time))
                 differing = True
         if differing:
             self._corrected = _corrected(self._variants, self._differing)
-        return duplicates, corrections
+        return corrections
 
     def search(self, rows: Ints, times: Ints, *, after_equal: bool = False) -> Ints:
         """Position in each row at which a time would be inserted, before or after an equal one."""
@@ -329,19 +308,16 @@ class RegisterStore:
             for name, plane in planes.items():
                 getattr(store, name)[: len(meters), : len(plane)] = plane.T
         store._variants = variants
-        store._differing = {key for key, seen in variants.items() if len({one[1:] for one in seen}) > 1}
+        store._differing = {key for key, seen in variants.items() if len({value for _, value in seen}) > 1}
         store._corrected = _corrected(variants, store._differing)
         return store
 
 
-def _corrected(variants: dict[tuple[int, int], set[tuple[int, int, int]]], some: set[tuple[int, int]]) -> Corrected:
+def _corrected(variants: dict[tuple[int, int], set[tuple[int, int]]], some: set[tuple[int, int]]) -> Corrected:
     found = []
     for row, time in sorted(some):
-        seen = variants[row, time]
-        imported = [one for _, one, _ in seen]
-        exported = [one for _, _, one in seen if one != NO_EXPORT]
-        least, most = min(exported, default=NEVER), max(exported, default=NO_EXPORT)
-        found.append((row, time, len(seen), min(imported), max(imported), least, most))
+        values = [value for _, value in variants[row, time]]
+        found.append((row, time, len(values), min(values), max(values)))
     return Corrected(*np.array(found, np.int64).reshape(-1, len(Corrected._fields)).T.copy())
 
 
@@ -356,9 +332,7 @@ def _forget_first(readings: Ints, drop: Ints, kept: int) -> None:
 
 
 @compiled
-def _insert(
-    store: Columns, row: Ints, time: Ints, imported: Ints, exported: Ints, received: Ints, repeated: Any
-) -> None:
+def _insert(store: Columns, row: Ints, time: Ints, value: Ints, received: Ints, repeated: Any) -> None:
     for place in range(len(row)):
         meter, moment = row[place], time[place]
         count = store.size[meter]
@@ -370,13 +344,11 @@ def _insert(
                 continue
             for index in range(count, at, -1):  # a late one: those after it make room
                 store.time[meter, index] = store.time[meter, index - 1]
-                store.imported[meter, index] = store.imported[meter, index - 1]
-                store.exported[meter, index] = store.exported[meter, index - 1]
+                store.value[meter, index] = store.value[meter, index - 1]
                 store.received[meter, index] = store.received[meter, index - 1]
                 store.versions[meter, index] = store.versions[meter, index - 1]
         store.time[meter, at] = moment
-        store.imported[meter, at] = imported[place]
-        store.exported[meter, at] = exported[place]
+        store.value[meter, at] = value[place]
         store.received[meter, at] = received[place]
         store.versions[meter, at] = 1
         store.size[meter] = count + 1

@@ -25,7 +25,6 @@ RULES = Rules(
     limit_kw=1000.0,
     rollovers=(10**4 * 10**9, 10**5 * 10**9),
     near=2 * 3600 * SECOND,
-    far=6 * 3600 * SECOND,
     rollover_kw=5.0,
 )
 LATENESS = 24 * 3600 * SECOND

@@ -6,7 +6,7 @@ It knows nothing of batches, watermarks, shards, state or revisions; it only say
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 KWH = 1_000_000_000  # µWh
 SECOND = 1_000_000
@@ -33,187 +33,209 @@ class Rules:
     limit_kw: float
     rollovers: tuple[int, ...]
     near: int
-    far: int
     rollover_kw: float
 
 
 @dataclass
 class Energy:
-    imported: int = 0
-    exported: int = 0
+    amount: int = 0
     covered: int = 0
     measured: int = 0
     known: bool = False
     started: bool = False
 
 
-Register = tuple[int, int, int | None]  # time, import, export
+Register = list[tuple[int, int]]  # (time, value), ascending
 
 
-def registers(readings: list[Reading]) -> dict[str, list[Register]]:
-    """Of each meter the reading that counts at each instant, in order of time."""
-    versions: dict[str, dict[int, set[tuple[int, int, int]]]] = defaultdict(lambda: defaultdict(set))
-    for r in readings:
-        if r.quality & 0xD1:
-            continue
-        exported = -1 if r.exported is None else round(r.exported * KWH)
-        received = -(10**18) if r.received is None else r.received
-        versions[r.meter][r.time].add((received, round(r.imported * KWH), exported))
-    return {
-        meter: [
-            (time, max(seen)[1], None if max(seen)[2] == -1 else max(seen)[2]) for time, seen in sorted(times.items())
-        ]
-        for meter, times in versions.items()
-    }
-
-
-IMPORT, EXPORT = 1, 2
+def registers(readings: list[Reading]) -> tuple[dict[str, Register], dict[str, Register]]:
+    """Of each meter the import and the export register: the value that counts at each instant, in order of time."""
+    found = []
+    for name in ("imported", "exported"):
+        versions: dict[str, dict[int, set[tuple[int, int]]]] = defaultdict(lambda: defaultdict(set))
+        for r in readings:
+            value: float | None = getattr(r, name)
+            if not r.quality & 0xD1 and value is not None:
+                received = -(10**18) if r.received is None else r.received
+                versions[r.meter][r.time].add((received, round(value * KWH)))
+        found.append(
+            {meter: [(time, max(seen)[1]) for time, seen in sorted(times.items())] for meter, times in versions.items()}
+        )
+    return found[0], found[1]
 
 
 def most(length: int, rules: Rules) -> float:
     return rules.limit_kw * KWH / (3600 * SECOND) * length + KWH // 100
 
 
-def contradicted(meter: list[Register], a: Register, b: Register, which: int, far: int, rules: Rules) -> bool:
-    """Whether other readings say that a register did not really rise from one reading to the next.
+def contradicted(register: Register, at: int, rules: Rules, *, near_only: bool) -> bool:
+    """Whether other readings say that a register did not really rise from the reading ``at`` to the next one.
 
     It rose to a value that is taken back later, to no less than where it had been (a reading was too large); or it
     rose from a value that is lower than one before, to no less than that (a reading was too small).
     """
-    register = {r[0]: value for r in meter if (value := r[which]) is not None}
-    if a[0] not in register or b[0] not in register:
-        return False
-    low, high = register[a[0]], register[b[0]]
-    later = {time: value for time, value in register.items() if b[0] < time <= a[0] + far}
-    earlier = {time: value for time, value in register.items() if b[0] - far <= time < a[0]}
-    return (
-        any(low <= value < high and time <= a[0] + rules.near for time, value in later.items())
-        or any(low < value <= high and time >= b[0] - rules.near for time, value in earlier.items())
-        or (far > rules.near and low <= min(later.values(), default=high) < high)
-        or (far > rules.near and low < max(earlier.values(), default=low) <= high)
-    )
+    (start, low), (stop, high) = register[at], register[at + 1]
+    later = [(time, value) for time, value in register if stop < time <= start + rules.max_gap]
+    earlier = [(time, value) for time, value in register if stop - rules.max_gap <= time < start]
+    near = any(low <= value < high for time, value in later if time <= start + rules.near)
+    near |= any(low < value <= high for time, value in earlier if time >= stop - rules.near)
+    if near_only:
+        return near
+    least = min((value for _, value in later), default=high)
+    greatest = max((value for _, value in earlier), default=low)
+    return near or low <= least < high or low < greatest <= high
 
 
-def rolled_over(old: int, new: int, allowed: float, rules: Rules) -> int | None:
-    """How far a register rose that seems to have rolled over; None when it cannot have."""
+def rolled_over(register: Register, at: int, rules: Rules) -> int | None:
+    """How far a register rose that fell because it rolled over; None when it did not."""
+    (start, old), (stop, new) = register[at], register[at + 1]
+    allowed = most(stop - start, rules)
     for modulus in rules.rollovers:
         rolled = new + modulus - old
-        if new < old < modulus and rolled <= allowed and old >= modulus - min(allowed, modulus // 10):
-            return rolled
-    return None
-
-
-def stretch(meter: list[Register], at: int, rules: Rules, far: int | None = None) -> tuple[int, int] | None:
-    """Import and export between the reading ``at`` and the next one, or None when that is not plausible.
-
-    With ``far`` as when the stretch is used to estimate others: roll-overs are left out, contradictions looked for
-    not further away than that.
-    """
-    a, b = meter[at], meter[at + 1]
-    length = b[0] - a[0]
-    if length > rules.max_gap:
+        if old < modulus and rolled <= allowed and old >= modulus - min(allowed, modulus // 10):
+            break
+    else:
         return None
-    found = []
-    fell = False
-    for which in (IMPORT, EXPORT):
-        old, new = a[which], b[which]
-        if old is None or new is None:
-            found.append(0)
-        elif new >= old:
-            if new - old > most(length, rules):
-                return None
-            found.append(new - old)
-        else:
-            fell = True
-            rolled = rolled_over(old, new, most(length, rules), rules)
-            if rolled is None or far is not None:
-                return None
-            before = mean_power(meter, a[0] - rules.span, a[0], rules) or (0.0, 0.0)
-            after = mean_power(meter, b[0], b[0] + rules.span, rules) or (0.0, 0.0)
-            usual = max(before[which - 1], after[which - 1])
-            if rolled > length * max(4 * usual, rules.rollover_kw * KWH / (3600 * SECOND)):
-                return None
-            found.append(rolled)
-    if not fell and any(contradicted(meter, a, b, which, far or rules.far, rules) for which in (IMPORT, EXPORT)):
+    if any(value >= old for time, value in register if stop < time <= stop + rules.near):
         return None
-    return found[0], found[1]
+    if any(value <= new for time, value in register if start - rules.near <= time < start):
+        return None
+    before = mean_power(register, start - rules.span, start, rules) or 0.0
+    after = mean_power(register, stop, stop + rules.span, rules) or 0.0
+    floor = rules.rollover_kw * KWH / (3600 * SECOND)
+    return rolled if rolled <= (stop - start) * max(4 * before, 4 * after, floor) else None
+
+
+def stretch(register: Register, at: int, rules: Rules) -> int | None:
+    """The energy between the reading ``at`` and the next one, or None when that is not plausible."""
+    (start, old), (stop, new) = register[at], register[at + 1]
+    if stop - start > rules.max_gap:
+        return None
+    if new < old:
+        return rolled_over(register, at, rules)
+    if new - old > most(stop - start, rules) or contradicted(register, at, rules, near_only=False):
+        return None
+    return new - old
 
 
 def share(total: int, part: int, length: int) -> int:
     return total if part >= length else round(total * (part / length))
 
 
-def mean_power(meter: list[Register], begin: int, end: int, rules: Rules) -> tuple[float, float] | None:
-    """Of the plausible stretches between readings of [begin, end]; µWh per µs."""
-    imported = exported = covered = 0
-    for at, (a, b) in enumerate(zip(meter, meter[1:], strict=False)):
-        rose = stretch(meter, at, rules, rules.near) if begin <= a[0] and b[0] <= end else None
-        if rose is not None:
-            imported, exported, covered = imported + rose[0], exported + rose[1], covered + b[0] - a[0]
-    return (imported / covered, exported / covered) if covered else None
+def mean_power(
+    register: Register, begin: int, end: int, rules: Rules, against: tuple[int, int] | None = None
+) -> float | None:
+    """Of the plausible stretches between readings of [begin, end], in µWh per µs.
+
+    One reading further away can say, too, that a stretch is not.
+    """
+    rise = covered = 0
+    for at, ((start, old), (stop, new)) in enumerate(zip(register, register[1:], strict=False)):
+        if start < begin or stop > end or stop - start > rules.max_gap:
+            continue
+        if not 0 <= new - old <= most(stop - start, rules) or contradicted(register, at, rules, near_only=True):
+            continue
+        if against is not None:
+            if against[0] > stop and old <= against[1] < new:
+                continue
+            if against[0] < start and old < against[1] <= new:
+                continue
+        rise, covered = rise + new - old, covered + stop - start
+    return rise / covered if covered else None
 
 
-def energy(meter: list[Register], begin: int, end: int, rules: Rules) -> Energy:
-    """What a meter took and gave in [begin, end)."""
+def missing_power(
+    register: Register, begin: int, end: int, doubtful: list[tuple[tuple[int, int], tuple[int, int]]], rules: Rules
+) -> float:
+    """The mean power before the first stretch that is not plausible, or else after the last one.
+
+    Where there is no such stretch, around the window's begin or end.
+    """
+    times = [time for time, _ in register]
+    first, last = (doubtful[0][0], doubtful[-1][1]) if doubtful else (None, None)
+    before = first[0] if first else max((time for time in times if time <= end), default=None)
+    if before is not None:
+        since = before - rules.span
+        # With the stretch in which the span begins.
+        since = max((time for time in times if since - rules.near <= time <= since), default=since)
+        power = mean_power(register, since, before, rules, last)
+        if power is not None:
+            return power
+    after = last[0] if last else min((time for time in times if time >= begin), default=None)
+    if after is not None and after - end <= rules.max_gap:
+        until = after + rules.span
+        until = min((time for time in times if until <= time <= until + rules.near), default=until)
+        power = mean_power(register, after, until, rules, first)
+        if power is not None:
+            return power
+    return 0.0
+
+
+def energy(register: Register, begin: int, end: int, rules: Rules) -> Energy:
+    """What a register counted in [begin, end)."""
     result = Energy()
-    if not meter:
-        return result
     doubtful = []
-    for at, (a, b) in enumerate(zip(meter, meter[1:], strict=False)):
+    for at, (a, b) in enumerate(zip(register, register[1:], strict=False)):
         if b[0] <= begin or a[0] >= end:
             continue
-        rose = stretch(meter, at, rules)
+        rose = stretch(register, at, rules)
         if rose is None:
             if b[0] - end <= rules.max_gap:
-                doubtful.append((a[0], b[0]))
+                doubtful.append((a, b))
             continue
         low, high, length = max(a[0], begin) - a[0], min(b[0], end) - a[0], b[0] - a[0]
-        result.imported += share(rose[0], high, length) - share(rose[0], low, length)
-        result.exported += share(rose[1], high, length) - share(rose[1], low, length)
+        result.amount += share(rose, high, length) - share(rose, low, length)
         result.covered += high - low
         if length <= 1.5 * rules.interval:
             result.measured += high - low
     result.known = any(
         begin - rules.forecast <= time <= begin or begin < time <= begin + rules.backcast or begin < time < end
-        for time, _, _ in meter
+        for time, _ in register
     )
-    result.started = result.known and meter[0][0] < end
+    result.started = result.known and register[0][0] < end
     unknown = end - begin - result.covered
     if unknown and result.known:
-        power = None
-        # Before the first stretch that is not plausible, and after the last one; else around the window's begin or end.
-        before = doubtful[0][0] if doubtful else max((r[0] for r in meter if r[0] <= end), default=None)
-        if before is not None:
-            power = mean_power(meter, before - rules.span, before, rules)
-        if power is None:
-            after = doubtful[-1][1] if doubtful else min((r[0] for r in meter if r[0] >= begin), default=None)
-            if after is not None and after - end <= rules.max_gap:
-                power = mean_power(meter, after, after + rules.span, rules)
-        if power is not None:
-            result.imported += round(power[0] * unknown)
-            result.exported += round(power[1] * unknown)
+        result.amount += round(missing_power(register, begin, end, doubtful, rules) * unknown)
     return result
+
+
+@dataclass
+class MeterEnergy:
+    imported: int
+    exported: int
+    measured: bool
+    known: bool
+    started: bool
+
+
+def meter_energy(imports: Register, exports: Register, begin: int, end: int, rules: Rules) -> MeterEnergy:
+    """What a meter took and fed in. Its export is forecast no longer than a gap may be: the meter still reports."""
+    taken = energy(imports, begin, end, rules)
+    given = energy(exports, begin, end, replace(rules, forecast=rules.max_gap))
+    measured = taken.measured == end - begin and (not given.known or given.measured == end - begin)
+    return MeterEnergy(taken.amount, given.amount, measured, taken.known, taken.started)
 
 
 def line_losses(
     readings: list[Reading], areas: dict[str, tuple[str, list[str]]], rules: Rules
 ) -> dict[tuple[str, int], tuple[int, int, int, int, str]]:
     """Final rows: (area, window start) -> energy in, out (µWh), expected, reporting meters, status."""
-    meters = registers(readings)
+    imports, exports = registers(readings)
     newest = max(r.time for r in readings)
     rows = {}
     for area, (head, customers) in areas.items():
-        present = [meters[m] for m in (head, *customers) if meters.get(m)]
+        present = [imports[m] for m in (head, *customers) if imports.get(m)]
         if not present:
             continue
-        first = min(m[0][0] for m in present) // rules.window
+        first = min(register[0][0] for register in present) // rules.window
         for window in range(first, newest // rules.window):
             begin, end = window * rules.window, (window + 1) * rules.window
-            top = energy(meters.get(head, []), begin, end, rules)
-            below = [energy(meters.get(m, []), begin, end, rules) for m in customers]
+            top, *below = (
+                meter_energy(imports.get(m, []), exports.get(m, []), begin, end, rules) for m in (head, *customers)
+            )
             if not top.known or not any(e.started for e in (top, *below)):
                 continue
-            reporting = sum(e.measured == rules.window for e in (top, *below))
+            reporting = sum(e.measured for e in (top, *below))
             rows[area, begin] = (
                 top.imported + sum(e.exported for e in below),
                 top.exported + sum(e.imported for e in below),

@@ -35,7 +35,7 @@ def registers(draw: st.DrawFn) -> list[Reading]:
                     meter,
                     time,
                     max(round(value + wrong, 3), 0.0),
-                    exported,
+                    draw(st.sampled_from([exported] * 4 + [None])),
                     draw(st.sampled_from([0] * 9 + [0x80, 0x20])),
                     time + SECOND,
                 )
@@ -106,3 +106,61 @@ def test_any_order_gives_the_reference_rows(readings: list[Reading], seed: int, 
     assert (
         counts["taken"] == counts["used"] + counts["duplicate"] + counts["late"] == len(readings) + len(readings) // 3
     )
+
+
+def long_history(chance: random.Random, step: int) -> list[Reading]:
+    """A fortnight of two areas, with bursts of wrong readings, long gaps, resets, corrections, exports now and then."""
+    readings = []
+    for meter in METERS:
+        minute, value, exported = (
+            chance.randint(0, 100),
+            chance.choice([0.0, 9_900.0, 500.0]),
+            chance.choice([None, 3.0]),
+        )
+        wrong, burst = 0.0, 0
+        while minute < 14 * 1440:
+            if chance.random() < 0.05:
+                wrong, burst = chance.choice([-50, -5, -1, 1, 5, 50, 200, -1e9]), chance.randint(1, 10)
+            time = START + minute * MINUTE
+            imported = max(round(value + (wrong if burst else 0.0), 3), 0.0)
+            export = None if exported is None or chance.random() < 0.03 else round(exported, 3)
+            readings.append(Reading(meter, time, imported, export, 0, time + SECOND))
+            if chance.random() < 0.05:
+                other = max(round(imported + chance.choice([-1.0, 1.0, 30.0, -wrong]), 3), 0.0)
+                readings.append(Reading(meter, time, other, export, 0, time + chance.choice([1, 2, 900]) * SECOND))
+            burst = max(burst - 1, 0)
+            minute += chance.choice([step] * 15 + [step * 3, step * 10, 2000 if chance.random() < 0.3 else step])
+            value += chance.choice([0.0, 0.1, 1.0, 3.0])
+            if exported is not None:
+                exported += chance.choice([0.0, 0.2, 1.0])
+            if chance.random() < 0.01:
+                value = chance.choice([0.0, 2.0, value % 10_000])
+    return sorted(readings, key=lambda r: r.time)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32), step=st.sampled_from([15, 30, 60]))
+def test_delays_of_a_day_over_a_fortnight_change_nothing(seed: int, step: int) -> None:
+    chance = random.Random(seed)
+    readings = long_history(chance, step)
+    in_order = Calculation()
+    in_order.network(network_of(AREAS))
+    in_order.readings(readings)
+    in_order.end()
+    arriving = [(r.time + chance.choice([0, 0, chance.randint(0, 86_000)]) * SECOND, r) for r in readings]
+    arriving += [
+        (r.time + chance.randint(0, 86_000) * SECOND, r) for r in chance.choices(readings, k=len(readings) // 5)
+    ]
+    arriving.sort(key=lambda one: one[0])
+    delayed = Calculation(chance.choice([1, 2, 3]))
+    delayed.network(network_of(AREAS))
+    while arriving:
+        size = chance.choice([1, 20, 200, 1000])
+        delayed.readings([r for _, r in arriving[:size]])
+        del arriving[:size]
+        if chance.random() < 0.05:
+            delayed.restart()
+    delayed.end()
+    assert delayed.final_losses.equals(in_order.final_losses)
+    assert delayed.final_energies.equals(in_order.final_energies)
+    assert delayed.counts["late"] == 0

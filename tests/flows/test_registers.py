@@ -12,7 +12,7 @@ from flows.streaming.registers import Readings, RegisterStore
 
 def readings(rows: list[int], times: list[int]) -> Readings:
     row, time = np.array(rows, np.int64), np.array(times, np.int64)
-    return Readings(row, time, 10 * time, np.full(len(row), -1), time + 1, np.ones(len(row), bool))
+    return Readings(row, time, 10 * time, time + 1)
 
 
 def store_of(meters: int) -> RegisterStore:
@@ -23,7 +23,7 @@ def store_of(meters: int) -> RegisterStore:
 
 def content(store: RegisterStore) -> list[list[tuple[int, int, int]]]:
     return [
-        [(int(store.time[r, p]), int(store.imported[r, p]), int(store.received[r, p])) for p in range(store.count[r])]
+        [(int(store.time[r, p]), int(store.value[r, p]), int(store.received[r, p])) for p in range(store.count[r])]
         for r in range(len(store.meters))
     ]
 

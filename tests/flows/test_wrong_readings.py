@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.flows.harness import Calculation, versions
@@ -18,17 +19,21 @@ QUARTER = 15 * 60 * SECOND
 START = 1_475_452_800 * SECOND
 
 
-def energies(
-    registers: list[float | None], network: dict[str, Any], seed: int | None = None
-) -> list[tuple[float, bool]]:
-    """(kWh, whether all of it is measured) of each quarter between the registers of one meter; None is a gap."""
+def calculated(
+    registers: list[float | None],
+    network: dict[str, Any],
+    seed: int | None = None,
+    exports: list[float | None] | None = None,
+) -> pl.DataFrame:
+    """MeterEnergy of a meter that is read every quarter; None is a missing reading, of ``exports`` a missing value."""
     rows: list[dict[str, object]] = [
         {"element_id": "T", "kind": "PowerTransformer", "container_id": "F", "rated_kva": network.get("kva", 630.0)},
         {"element_id": "F", "kind": "Feeder", "container_id": "R", "measuring_device_id": network.get("feeder")},
         {"element_id": "UP", "kind": "UsagePoint", "container_id": "T", "measuring_device_id": network.get("meter")},
     ]
+    exported = exports or [None] * len(registers)
     readings = [
-        Reading("M", START + place * QUARTER, value, None, 0, START + place * QUARTER + SECOND)
+        Reading("M", START + place * QUARTER, value, exported[place], 0, START + place * QUARTER + SECOND)
         for place, value in enumerate(registers)
         if value is not None
     ]
@@ -39,7 +44,14 @@ def energies(
     for reading in readings:
         calculation.readings([reading])
     calculation.end()
-    found = calculation.final_energies.select("import_kwh", "measured_share").rows()
+    return calculation.final_energies
+
+
+def energies(
+    registers: list[float | None], network: dict[str, Any], seed: int | None = None
+) -> list[tuple[float, bool]]:
+    """(kWh, whether all of it is measured) of each quarter between the registers."""
+    found = calculated(registers, network, seed).select("import_kwh", "measured_share").rows()
     return [(round(energy, 6), share == 1) for energy, share in found]
 
 
@@ -129,3 +141,77 @@ def test_after_a_reset_a_register_that_had_been_low_counts_again() -> None:
     found = energies([*low, *low], CUSTOMER)
     assert [energy for energy, _ in found] == pytest.approx([1.0] * 39)
     assert [measured for _, measured in found].count(False) < 10
+
+
+@pytest.mark.parametrize("gap", [4, 8, 12, 20, 22])
+@pytest.mark.parametrize("wrong", [250.0, -100.0])
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("seed", [None, 1])
+def test_a_wrong_reading_beside_a_gap_is_not_energy(gap: int, wrong: float, where: str, seed: int | None) -> None:
+    registers: list[float | None] = [100.0 + place for place in range(20 + gap)]
+    registers[10 : 10 + gap] = [None] * gap
+    at = 9 if where == "before" else 10 + gap
+    registers[at] = registers[at] + wrong  # type: ignore[operator]
+    found = energies(registers, CUSTOMER, seed)
+    assert [energy for energy, _ in found] == pytest.approx([1.0] * (19 + gap))
+    assert [measured for _, measured in found].count(False) == gap + 2
+
+
+@pytest.mark.parametrize("usual", [1.0, 150.0])
+@pytest.mark.parametrize("wrong", [0.0, 5.0])
+@pytest.mark.parametrize("modulus", [1e4, 1e5])
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_low_once_near_the_top_is_no_roll_over(usual: float, wrong: float, modulus: float, seed: int | None) -> None:
+    registers: list[float | None] = [modulus - 8.5 * usual + usual * place for place in range(8)]
+    registers[5] = wrong
+    found = energies(registers, CUSTOMER, seed)
+    assert [energy for energy, _ in found] == pytest.approx([usual] * 7)
+    assert [measured for _, measured in found] == [True] * 4 + [False] * 2 + [True]
+
+
+def test_high_once_after_a_roll_over_is_no_other_roll_over() -> None:
+    registers: list[float | None] = [9_998.0, 9_999.0, 0.0, 1.0, 9_999.5, 3.0, 4.0, 5.0]
+    found = energies(registers, CUSTOMER)
+    assert [energy for energy, _ in found] == pytest.approx([1.0] * 7)
+
+
+EXPORTS = [10.0 + 0.5 * place for place in range(13)]
+
+
+@pytest.mark.parametrize(
+    "missing", [[], [6], [4, 5, 6], [1, 2, 3, 5, 6, 7, 9, 10, 11], [0, 4], [12], list(range(6, 13))]
+)
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_message_without_the_export_register_says_nothing_of_it(missing: list[int], seed: int | None) -> None:
+    exports: list[float | None] = [None if place in missing else value for place, value in enumerate(EXPORTS)]
+    frame = calculated([100.0 + place for place in range(13)], CUSTOMER, seed, exports)
+    assert frame["import_kwh"].to_list() == pytest.approx([1.0] * 12)
+    assert frame["export_kwh"].to_list() == pytest.approx([0.5] * 12)
+    measured = [place not in missing and place + 1 not in missing for place in range(12)]
+    assert (frame["measured_share"] == 1).to_list() == measured
+
+
+def test_the_export_register_may_be_wrong_while_the_other_is_right() -> None:
+    exports: list[float | None] = [*EXPORTS[:6], 100.0, *EXPORTS[7:]]
+    frame = calculated([100.0 + place for place in range(13)], CUSTOMER, None, exports)
+    assert frame["import_kwh"].to_list() == pytest.approx([1.0] * 12)
+    assert frame["export_kwh"].to_list() == pytest.approx([0.5] * 12)
+    assert (frame["measured_share"] < 1).sum() == 2
+
+
+@pytest.mark.parametrize("every", [2, 4, 8])
+@pytest.mark.parametrize("late", [0.0, 2 / 900])
+def test_a_meter_that_falls_silent_is_not_zero(every: int, late: float) -> None:
+    """It is read every half hour, hour or two hours, maybe some seconds later each time, and then no more."""
+    readings = [
+        Reading("M", START + round(place * (1 + late) * QUARTER), 100.0 + place * (1 + late), None, 0, None)
+        for place in range(0, 24, every)
+    ]
+    other = [Reading("X", START + place * QUARTER, 5.0 * place, None, 0, None) for place in range(41)]
+    calculation = Calculation()
+    calculation.readings(readings + other)
+    calculation.end()
+    silent = calculation.final_energies.filter(pl.col("meter_id") == "M")
+    assert silent.height == 40
+    assert silent["import_kwh"].to_list() == pytest.approx([1.0] * 40)
+    assert silent["measured_share"].to_list()[24:] == [0.0] * 16
