@@ -188,7 +188,7 @@ class Assembler:
         text = pl.format("field {}: {} is beyond the allowed lateness", pl.lit(time), pl.col(time))
         messages = frame.select(text).to_series()
         return [
-            DeadRow(row, STAGE_EVENT_TIME, "Late", message, None, moment)
+            DeadRow(row, STAGE_EVENT_TIME, "LateReading", message, None, moment)
             for row, message, moment in zip(frame["_row"], messages, frame[time].to_physical(), strict=True)
         ]
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import polars as pl
 import typer
+from rich import box
 from rich.table import Table
 
 from ops.console import errors_as_status, out
@@ -121,7 +122,8 @@ def _losses(results: Path, truth: pl.DataFrame) -> Table:
         .unique(["element_id", "window_start"], keep="last")
         .collect()
     )
-    table = Table(title=f"Line losses over {HOURS} hours", caption="± is the 95 % interval; loss in % of energy in")
+    caption = "± is the 95 % interval; loss in % of energy in"
+    table = Table(title=f"Line losses over {HOURS} hours", caption=caption, box=box.SIMPLE, padding=0)
     for name in (
         "element",
         "energy in / kWh",
@@ -132,7 +134,7 @@ def _losses(results: Path, truth: pl.DataFrame) -> Table:
         "windows",
         "complete",
     ):
-        table.add_column(name, justify="left" if name == "element" else "right")
+        table.add_column(name, justify="left" if name == "element" else "right", overflow="fold")
     for element, part in sorted(rows.group_by("element_id"), key=lambda item: str(item[0])):
         name = str(element[0])
         energy, loss = float(part["energy_in_kwh"].sum()), float(part["loss_kwh"].sum())

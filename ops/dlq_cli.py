@@ -10,6 +10,7 @@ from typing import Annotated, cast
 
 import typer
 from confluent_kafka import KafkaError, Message, Producer
+from rich import box
 from rich.table import Table
 
 from connectors.errors import InputError, PublishError
@@ -65,7 +66,9 @@ def list_letters(
         for letter in letters:
             typer.echo(json.dumps(_as_dict(letter)))
         return
-    table = Table("written", "topic", "partition", "offset", "key", "stage", "class", "reason")
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("written", "topic", "partition", "offset", "key", "stage", "class", "reason"):
+        table.add_column(name, overflow="fold")
     for letter in letters:
         shown = _as_dict(letter)
         table.add_row(*(str(shown[name]) for name in (

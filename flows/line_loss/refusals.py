@@ -25,7 +25,7 @@ def without_late(batch: Batch, frame: pl.DataFrame, limit: int) -> tuple[pl.Data
     times = frame.get_column("time").to_physical()
     if times.min() >= limit:  # type: ignore[operator]
         return frame, _NONE
-    message = pl.format("time: {} is beyond the allowed lateness", pl.col("time"))
+    message = pl.format("field time: {} is beyond the allowed lateness", pl.col("time"))
     gone = frame.filter(times < limit)
     return frame.filter(times >= limit), _letters(batch, gone, "event-time", "LateReading", message)
 

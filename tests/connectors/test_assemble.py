@@ -60,7 +60,7 @@ def test_every_row_ends_in_one_place_with_its_bytes(hostile: tuple[pl.DataFrame,
         (1005, "event-time", "FutureTime", None, b"k5", b"v5"),
     ]
     assert batch.late.select("topic", "partition", "offset", "error_class", "key", "value").rows() == [
-        ("grid.meter.v1", 3, 1003, "Late", b"k3", b"v3")
+        ("grid.meter.v1", 3, 1003, "LateReading", b"k3", b"v3")
     ]
     assert "2025-12-02 00:45:00" in batch.late["error_message"][0]
     assert batch.late["time"].to_list() == [START + 3 * STEP - timedelta(days=30)]
