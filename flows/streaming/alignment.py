@@ -41,10 +41,10 @@ _ROLLOVER_KW = 5.0  # so much may be missing of a register that rolled over, wha
 
 # Weights of what ``facts`` adds up, by what outweighs what: whatever a nearer reading, or one more inside, turns; then
 # what a correction turns; then the evidence for verdicts on stretches; then the readings from which estimates are made.
-_INSIDE = _SIDE = 1 << 24
-_VERSION = 1 << 20
-_EVIDENCE = 1 << 12
-_NEARER = 1 << 6
+_INSIDE = _SIDE = 1 << 25
+_VERSION = 1 << 21
+_EVIDENCE = 1 << 14
+_NEARER = 1 << 7
 _MILLISECOND = 1_000
 
 

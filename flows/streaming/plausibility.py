@@ -24,7 +24,8 @@ from flows.streaming.registers import MICRO_WH_PER_KWH, Columns, Ints
 
 _TURNS = 4  # more than the evidence that one reading can make or take away
 _ROLLOVER_FACTOR = 4.0  # of the mean power beside it: what a load may do within a reading interval
-_MINUTE = 60_000_000
+_SECOND = 1_000_000
+_STEPS = 1 << 13  # of nearness
 NONE = -1
 """In place of a reading's index."""
 
@@ -221,7 +222,7 @@ def power_up_to(
     if wide:
         before = position(store.time, row, last, begin, True) - 1
         if before >= 0 and begin - store.time[row, before] <= limits.near:
-            first, nearness = before, 1 + (limits.near - begin + store.time[row, before]) // _MINUTE
+            first, nearness = before, _nearness(limits, begin - store.time[row, before])
     power, evidence, exists = _mean_power(store, limits, limit, row, first, last, against)
     return power, evidence + nearness, exists
 
@@ -236,9 +237,15 @@ def power_from(
     if wide:
         after = position(store.time, row, count, end, False)
         if after < count and store.time[row, after] - end <= limits.near:
-            last, nearness = after, 1 + (limits.near - store.time[row, after] + end) // _MINUTE
+            last, nearness = after, _nearness(limits, store.time[row, after] - end)
     power, evidence, exists = _mean_power(store, limits, limit, row, first, last, against)
     return power, evidence + nearness, exists
+
+
+@compiled
+def _nearness(limits: Limits, distance: int) -> int:
+    """The nearer a reading beyond the end of a span, the more: 1 to ``_STEPS`` + 1."""
+    return 1 + (limits.near - distance) // max(limits.near // _STEPS, _SECOND)
 
 
 @compiled

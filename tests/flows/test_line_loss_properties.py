@@ -24,11 +24,11 @@ def registers(draw: st.DrawFn) -> list[Reading]:
     for meter in METERS:
         if draw(st.integers(0, 9)) == 0:
             continue
-        minute = draw(st.integers(0, 200))
+        minute: float = draw(st.integers(0, 200))
         value = draw(st.sampled_from([0.0, 12.5, 9_990.0, 99_999.0]))
         exported = draw(st.sampled_from([None, 3.0]))
         for _ in range(draw(st.integers(1, 24))):
-            time = START + minute * MINUTE + draw(st.sampled_from([0, 0, 7 * SECOND, 1500]))
+            time = START + int(minute * MINUTE) + draw(st.sampled_from([0, 0, 7 * SECOND, 1500]))
             wrong = draw(st.sampled_from([0.0] * 12 + [-30.0, -0.7, 0.7, 60.0, 200.0]))
             readings.append(
                 Reading(
@@ -45,7 +45,7 @@ def registers(draw: st.DrawFn) -> list[Reading]:
                 readings.append(
                     Reading(meter, time, round(value + 1, 3), exported, 0, time + draw(st.integers(0, 2)) * SECOND)
                 )
-            minute += draw(st.sampled_from([15] * 6 + [5, 7, 30, 47, 420]))
+            minute += draw(st.sampled_from([15] * 6 + [0.5, 5, 7, 30, 47, 420]))
             value += draw(st.floats(0, 5).map(lambda x: round(x, 3)))
             if kind == 1:
                 value = 0.0
