@@ -194,14 +194,14 @@ class MeterShard:
         ranges = affected(meters.imports, meters.rules, edge, width, new.imported)
         if not len(new.which):
             return ranges
-        more = affected(meters.exports, meters.export_rules, edge, width, new.exported)
+        more = affected(meters.exports, meters.rules, edge, width, new.exported)
         return ranges.plus(Ranges(meters.meter_of[more.row], more.start, more.stop))
 
     def _note_doubt(self, new: MeterReadings) -> None:
         meters, limit = self.meters, self._place.limit
         note_doubt(meters.imports, meters.rules, limit, new.imported)
         if len(new.which):
-            note_doubt(meters.exports, meters.export_rules, limit[meters.meter_of], new.exported)
+            note_doubt(meters.exports, meters.rules, limit[meters.meter_of], new.exported)
 
     def _set_unusable_aside(self, bad: pl.DataFrame, counts: dict[str, int]) -> None:
         """Readings of bad quality say nothing of the register, but are counted, once."""

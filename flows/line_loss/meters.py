@@ -6,7 +6,7 @@ message. So the two are stored and aligned apart, and what a meter lacks of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -94,8 +94,6 @@ class MeterRegisters:
 
     def __init__(self, rules: AlignmentRules, capacity: int = 16) -> None:
         self.rules = rules
-        # The messages go on, so the meter is not silent: its export register is no longer reported.
-        self.export_rules = replace(rules, forecast=rules.max_gap)
         self.imports = RegisterStore(capacity)
         self.exports = RegisterStore(capacity)
         self._export_of: Ints = np.zeros(0, np.int64)
@@ -160,7 +158,7 @@ class MeterRegisters:
             nothing = np.zeros(len(self.meter_of), np.int64)
             part = align(
                 self.exports,
-                self.export_rules,
+                self.rules,
                 limit[self.meter_of],
                 nothing,
                 export_rows[some],

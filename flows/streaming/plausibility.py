@@ -217,14 +217,19 @@ def power_up_to(
         against: index of a later reading that rises must not contradict either, or ``NONE``.
         wide: with the stretch in which the span begins.
     """
-    begin = store.time[row, last] - limits.estimate_span
-    first, nearness = position(store.time, row, last, begin, False), 0
+    anchor = store.time[row, last]
+    begin = anchor - limits.estimate_span
+    inside = first = position(store.time, row, last, begin, False)
+    nearness = 0
     if wide:
         before = position(store.time, row, last, begin, True) - 1
         if before >= 0 and begin - store.time[row, before] <= limits.near:
             first, nearness = before, _nearness(limits, begin - store.time[row, before])
-    power, evidence, exists = _mean_power(store, limits, limit, row, first, last, against)
-    return power, evidence + nearness, exists
+    power, exists = _mean_power(store, limits, limit, row, first, last, against)
+    # Of fixed spans, not of the stretches, which come and go: so that it only grows.
+    evidence = _versions(store, row, inside, last) + nearness
+    evidence += _disorder(store, row, begin - 2 * limits.near, anchor + limits.near)
+    return power, evidence, exists
 
 
 @compiled
@@ -232,14 +237,18 @@ def power_from(
     store: Columns, limits: Limits, limit: float, row: int, first: int, against: int, wide: bool
 ) -> tuple[float, int, bool]:
     """As ``power_up_to``, in the span that begins with a reading; ``against`` is an earlier one."""
-    end, count = store.time[row, first] + limits.estimate_span, store.size[row]
-    last, nearness = position(store.time, row, count, end, True) - 1, 0
+    anchor, count = store.time[row, first], store.size[row]
+    end = anchor + limits.estimate_span
+    inside = last = position(store.time, row, count, end, True) - 1
+    nearness = 0
     if wide:
         after = position(store.time, row, count, end, False)
         if after < count and store.time[row, after] - end <= limits.near:
             last, nearness = after, _nearness(limits, store.time[row, after] - end)
-    power, evidence, exists = _mean_power(store, limits, limit, row, first, last, against)
-    return power, evidence + nearness, exists
+    power, exists = _mean_power(store, limits, limit, row, first, last, against)
+    evidence = _versions(store, row, first, inside) + nearness
+    evidence += _disorder(store, row, anchor - limits.near, end + 2 * limits.near)
+    return power, evidence, exists
 
 
 @compiled
@@ -251,13 +260,11 @@ def _nearness(limits: Limits, distance: int) -> int:
 @compiled
 def _mean_power(
     store: Columns, limits: Limits, limit: float, row: int, first: int, last: int, against: int
-) -> tuple[float, int, bool]:
+) -> tuple[float, bool]:
     """Over the plausible stretches between two readings, each judged by what lies near it and by one reading more."""
     rise = covered = 0
-    evidence = store.versions[row, first]
     doubt = store.doubt_until[row] >= store.time[row, first] - limits.near
     for index in range(first, last):
-        evidence += store.versions[row, index + 1]
         length = store.time[row, index + 1] - store.time[row, index]
         low, high = store.value[row, index], store.value[row, index + 1]
         plausible = rises(length, low, high, limit, limits)
@@ -270,24 +277,26 @@ def _mean_power(
         if plausible:
             rise += high - low
             covered += length
-    if doubt:
-        evidence += _disorder(store, limits, row, first, last)
-    if covered <= 0:
-        return 0.0, evidence, False
-    return rise / covered, evidence, True
+    return (rise / covered, True) if covered > 0 else (0.0, False)
 
 
 @compiled
-def _disorder(store: Columns, limits: Limits, row: int, first: int, last: int) -> int:
-    """Evidence for the verdicts on stretches between two readings: all near by, once any can contradict another.
+def _versions(store: Columns, row: int, first: int, last: int) -> int:
+    """Of the readings from one to another."""
+    versions = 0
+    for index in range(first, last + 1):
+        versions += store.versions[row, index]
+    return versions
 
-    Stretches come and go as readings come in; this only grows.
-    """
-    place = position(store.time, row, store.size[row], store.time[row, first] - limits.near, False)
-    until = store.time[row, last] + limits.near
-    most = store.value[row, place]
-    versions, disorder = 0, False
-    while place < store.size[row] and store.time[row, place] <= until:
+
+@compiled
+def _disorder(store: Columns, row: int, begin: int, end: int) -> int:
+    """Evidence for the verdicts on stretches in [begin, end]: all readings in it, once any can contradict another."""
+    if store.doubt_until[row] < begin:
+        return 0
+    place = position(store.time, row, store.size[row], begin, False)
+    versions, most, disorder = 0, 0, False
+    while place < store.size[row] and store.time[row, place] <= end:
         versions += store.versions[row, place]
         disorder |= store.versions[row, place] > 1 or store.value[row, place] < most
         most = max(most, store.value[row, place])

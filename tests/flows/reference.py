@@ -6,7 +6,7 @@ It knows nothing of batches, watermarks, shards, state or revisions; it only say
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 KWH = 1_000_000_000  # µWh
 SECOND = 1_000_000
@@ -209,9 +209,9 @@ class MeterEnergy:
 
 
 def meter_energy(imports: Register, exports: Register, begin: int, end: int, rules: Rules) -> MeterEnergy:
-    """What a meter took and fed in. Its export is forecast no longer than a gap may be: the meter still reports."""
+    """What a meter took and fed in."""
     taken = energy(imports, begin, end, rules)
-    given = energy(exports, begin, end, replace(rules, forecast=rules.max_gap))
+    given = energy(exports, begin, end, rules)
     measured = taken.measured == end - begin and (not given.known or given.measured == end - begin)
     return MeterEnergy(taken.amount, given.amount, measured, taken.known, taken.started)
 

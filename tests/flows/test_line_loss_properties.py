@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -164,3 +165,26 @@ def test_delays_of_a_day_over_a_fortnight_change_nothing(seed: int, step: int) -
     assert delayed.final_losses.equals(in_order.final_losses)
     assert delayed.final_energies.equals(in_order.final_energies)
     assert delayed.counts["late"] == 0
+
+
+@pytest.mark.parametrize(("versions", "second"), [(1, 1), (2, 40), (3, 40), (4, 60), (8, 200)])
+def test_a_nearer_reading_outweighs_the_one_it_replaces(versions: int, second: int) -> None:
+    """What is estimated rests on the last reading at least an hour before; that one was corrected some times."""
+
+    def reading(at: int, value: float, receipt: int = 1) -> Reading:
+        return Reading("A", START + at * SECOND, value, None, 0, START + (at + receipt) * SECOND)
+
+    heads = [Reading("H1", START + n * 15 * MINUTE, 500.0 + 2 * n, None, 0, None) for n in range(33)]
+    readings = [reading(0, 1000.0), *(reading(0, 1000.2, receipt) for receipt in range(2, versions + 1))]
+    readings += [reading(165 * 60, 1004.0), reading(180 * 60, 1004.3), *heads]
+    nearer = reading(second, 1002.0)
+    results = []
+    for parts in ([[*readings, nearer]], [readings, [nearer]]):
+        calculation = Calculation()
+        calculation.network(network_of({"T1": ("H1", ["A"])}))
+        for part in parts:
+            calculation.readings(part)
+        calculation.end()
+        results.append((calculation.final_losses, calculation.final_energies))
+    assert results[0][0].equals(results[1][0])
+    assert results[0][1].equals(results[1][1])
