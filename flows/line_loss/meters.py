@@ -178,10 +178,8 @@ class MeterRegisters:
 
     def evict(self, horizon: int) -> None:
         """Forget what no window after ``horizon``, µs, can rest on."""
-        # What can contradict a stretch lies up to ``max_gap`` before it.
-        span = max(self.rules.estimate_reach, self.rules.max_gap)
-        self.imports.evict(horizon, span)
-        self.exports.evict(horizon, span)
+        for store in (self.imports, self.exports):
+            store.evict(horizon, self.rules.looks_back)
 
     def dump(self) -> tuple[bytes, bytes, Ints, Ints]:
         """What to keep over a restart."""

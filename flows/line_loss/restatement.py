@@ -165,7 +165,7 @@ def _bearing(
     stop: Ints,
 ) -> None:
     span = limits.estimate_span
-    reach = span + 2 * limits.near
+    reach = limits.estimate_reach
     for place in range(len(rows)):
         row, time = rows[place], times[place]
         count = store.size[row]

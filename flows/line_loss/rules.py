@@ -33,5 +33,5 @@ class LossRules:
     @property
     def kept_readings(self) -> int:
         """Room for the readings of a meter: twice as much as is needed, so that forgetting is seldom due."""
-        span = self.kept + max(self.alignment.max_gap, self.alignment.estimate_reach)
+        span = self.kept + self.alignment.looks_back
         return min(2 * span // self.alignment.interval, _MOST_ROOM) + 16

@@ -111,12 +111,18 @@ class AlignmentRules:
         return self.estimate_span + 2 * self.near
 
     @property
+    def looks_back(self) -> int:
+        """How far before the reading beside a window those lie on which it can rest: estimates, contradictions; µs."""
+        return max(self.estimate_reach, self.max_gap)
+
+    @property
     def limits(self) -> Limits:
         """For compiled code."""
         return Limits(
             int(_JITTER * self.interval),
             self.max_gap,
             self.estimate_span,
+            self.estimate_reach,
             self.backcast,
             self.forecast,
             self.reach,

@@ -18,9 +18,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from connectors.compiled import compiled
 from flows.streaming.position import position
-from flows.streaming.registers import MICRO_WH_PER_KWH, Columns, Ints
+from flows.streaming.registers import MICRO_WH_PER_KWH, Columns
 
 _TURNS = 4  # more than the evidence that one reading can make or take away
 _ROLLOVER_FACTOR = 4.0  # of the mean power beside it: what a load may do within a reading interval
@@ -36,6 +38,7 @@ class Limits(NamedTuple):
     ordinary: int
     max_gap: int
     estimate_span: int
+    estimate_reach: int
     backcast: int
     forecast: int
     reach: int
@@ -177,7 +180,7 @@ def _corrections(
     """
     evidence = 0
     corrected = store.corrected
-    place = _first(corrected.row, row)
+    place = np.searchsorted(corrected.row, row)
     while place < len(corrected.row) and corrected.row[place] == row:
         time = corrected.time[place]
         least, most = corrected.least[place], corrected.most[place]
@@ -188,18 +191,6 @@ def _corrections(
         evidence += int(counts) * (corrected.versions[place] - 1)
         place += 1
     return evidence * _TURNS
-
-
-@compiled
-def _first(rows: Ints, row: int) -> int:
-    low, high = 0, len(rows)
-    while low < high:
-        middle = (low + high) // 2
-        if rows[middle] < row:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 @compiled
