@@ -8,8 +8,8 @@ under its name.
 There is no small file per snapshot: each (partition, date) has one open file, written anew as its next
 version, with the rows that came since, until it has ``rows_per_file`` rows; then it is sealed and the
 sequence goes on. A version holds all identities of the one before, which is deleted some seconds later, when
-its readers are through. A snapshot keeps only the highest revision of an identity in an open file; of what was
-written before, and over several files, a reader keeps it himself::
+its readers are through. A snapshot keeps only the highest revision of an identity in an open file (unless all are
+wanted); of what was written before, and over several files, a reader keeps it himself::
 
     pl.scan_parquet("output/line_loss").sort("revision").unique(["element_id", "window_start"], keep="last")
 
@@ -37,7 +37,7 @@ from sinks.background import BackgroundWriter
 from sinks.errors import close_with
 from sinks.metrics import ROWS_WRITTEN
 from sinks.parquet_folder import DatasetFolder
-from sinks.rows import conform, highest_revision
+from sinks.rows import REVISION, conform, highest_revision
 
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"  # how Hive, DuckDB and Polars spell a null partition value
 
@@ -59,6 +59,7 @@ class ParquetSink(FixedPartitionedSink[pl.DataFrame, State]):
         rows_per_file: at so many rows a file is sealed.
         writer: first part of the file names; two processes that write one dataset need different ones.
         keep_superseded_seconds: how long a scan may take that began before a file's next version was there.
+        keep_revisions: keep every revision of an identity, to see later how a result came about.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class ParquetSink(FixedPartitionedSink[pl.DataFrame, State]):
         rows_per_file: int = 500_000,
         writer: str = "gridflow",
         keep_superseded_seconds: float = 10.0,
+        keep_revisions: bool = False,
     ) -> None:
         if not re.fullmatch(r"[\w.]+", writer, re.ASCII):
             raise ValueError(f"writer {writer!r} must consist of letters, digits, '_' and '.'")
@@ -79,6 +81,8 @@ class ParquetSink(FixedPartitionedSink[pl.DataFrame, State]):
         self._rows_per_file = rows_per_file
         self._writer = writer
         self._keep = keep_superseded_seconds
+        history = (REVISION,) if keep_revisions and REVISION in contract.polars else ()
+        self._one_row_of = (*contract.identity, *history)
 
     def list_parts(self) -> list[str]:
         """The writers' numbers."""
@@ -87,7 +91,7 @@ class ParquetSink(FixedPartitionedSink[pl.DataFrame, State]):
     def build_part(self, step_id: str, for_part: str, resume_state: State | None) -> _ParquetPartition:  # noqa: ARG002
         """A writer that goes on where the files on disk end; the dataset's folder exists from here on."""
         folder = DatasetFolder(self._output, self._contract, f"{self._writer}-{for_part}", self._keep)
-        return _ParquetPartition(folder, self._contract, self._rows_per_file, resume_state or {})
+        return _ParquetPartition(folder, self._contract, self._one_row_of, self._rows_per_file, resume_state or {})
 
 
 @dataclass(slots=True)
@@ -119,9 +123,17 @@ class _OpenFile:
 
 
 class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
-    def __init__(self, folder: DatasetFolder, contract: Contract, rows_per_file: int, state: State) -> None:
+    def __init__(
+        self,
+        folder: DatasetFolder,
+        contract: Contract,
+        one_row_of: tuple[str, ...],
+        rows_per_file: int,
+        state: State,
+    ) -> None:
         self._folder = folder
         self._contract = contract
+        self._one_row_of = one_row_of
         self._time = contract.time
         self._rows_per_file = rows_per_file
         self._sequences = dict(state)
@@ -174,7 +186,7 @@ class _ParquetPartition(StatefulSinkPartition[pl.DataFrame, State]):
         file.rows = rows
 
     def _flush(self, day: str, file: _OpenFile) -> None:
-        file.merge(self._contract.identity)
+        file.merge(self._one_row_of)
         if file.unwritten:
             self._write(day, file, file.rows, left=0)
 

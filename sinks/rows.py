@@ -61,8 +61,8 @@ def highest_revision(frame: pl.DataFrame, identity: Sequence[str]) -> pl.DataFra
     marked[twice & np.uint64(_MARKS - 1)] = True
     again = marked[found & np.uint64(_MARKS - 1)]
     order = "_order"
-    columns = [*identity, REVISION] if REVISION in frame.columns else [*identity]
-    doubtful = frame.select(columns).with_row_index(order).filter(pl.Series(again))
+    columns = {*identity, REVISION} if REVISION in frame.columns else {*identity}
+    doubtful = frame.select(sorted(columns)).with_row_index(order).filter(pl.Series(again))
     if REVISION in frame.columns:
         doubtful = doubtful.sort(REVISION, maintain_order=True)
     kept = ~again

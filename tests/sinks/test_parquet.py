@@ -386,3 +386,14 @@ def test_in_a_dataflow_with_recovery(tmp_path: Path, stops: int) -> None:
         config = RecoveryConfig(str(store))
         run_main(flow, epoch_interval=timedelta(0), recovery_config=config)
     assert {meter for meter, _ in results(tmp_path / "out")} == {f"m{n}" for n in range(20)}
+
+
+def test_every_revision_is_kept_where_that_is_wanted(tmp_path: Path) -> None:
+    for keep, left in ((False, [2]), (True, [1, 2])):
+        sink = ParquetSink(tmp_path / str(keep), ENERGY, keep_superseded_seconds=0, keep_revisions=keep)
+        part = sink.build_part("out", "0", None)
+        for revision in (1, 2, 2):
+            part.write_batch([energy([("A", 0, revision)])])
+            part.snapshot()
+        part.close()
+        assert sorted(row["revision"] for row in read(tmp_path / str(keep))) == left

@@ -1,0 +1,1 @@
+"""What feeder terminal units and the devices of the bays see."""
