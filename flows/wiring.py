@@ -139,6 +139,7 @@ def file_source(
         keep_raw=keep_raw,
         narrow=narrow,
         paths=paths,
+        chunk_rows=settings.runtime.replay_batch_rows,
         future_limit_seconds=settings.event_time.future_limit_seconds,
     )
 
@@ -181,6 +182,7 @@ def parquet_sink(settings: Settings, contract: Contract, writer: str = "gridflow
         partitions=settings.output.partitions,
         rows_per_file=parquet.rows_per_file,
         writer=writer,
+        keep_revisions=contract.dataset in parquet.keep_revisions,
     )
 
 

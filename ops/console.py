@@ -6,7 +6,7 @@ Exit status: 0 done, 2 the user's input is wrong, 1 anything else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ import typer
 from confluent_kafka import KafkaException
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from typer.core import TyperGroup
 
 from connectors.errors import InputError, PublishError, SourceError
@@ -67,6 +68,15 @@ class OneLineErrors(TyperGroup):
         """As typer does, with its errors in one line."""
         with _wrong_command_line():
             return super().invoke(ctx)
+
+
+@contextmanager
+def share_progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on a terminal, nothing elsewhere; gives what is to be told of the share that is done."""
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda done: bar.update(task, completed=done)
 
 
 @contextmanager

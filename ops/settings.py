@@ -206,11 +206,17 @@ class InfluxSettings(_Section):
         return _read_secret(self.token, self.token_file)
 
 
+_Names = Annotated[tuple[Literal["line_loss", "meter_energy"], ...], BeforeValidator(_from_text)]
+
+
 class ParquetSettings(_Section):
     """The Parquet datasets."""
 
     output: Path = Field(Path("output"), description="Folder of the datasets.")
     rows_per_file: PositiveInt = Field(500_000, description="At so many rows a file is sealed.")
+    keep_revisions: _Names = Field(
+        (), description="Datasets (line_loss, meter_energy) that keep every revision of a row, not the highest only."
+    )
 
 
 SinkName = Literal["kafka", "influxdb", "parquet"]
@@ -323,6 +329,7 @@ class RuntimeSettings(_Section):
     snapshot_seconds: PositiveFloat = Field(30.0, description="Between two snapshots of the state.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port on loopback; 0 is off.")
     metrics_host: str = Field("127.0.0.1", description="Address that the metrics are served on.")
+    replay_batch_rows: PositiveInt = Field(200_000, description="Most rows that a replay takes at once.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="How log lines are written to stderr.")
 

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli import app
-from ops.demo_cli import make_readings
+from tests.ops.simulated import simulate
 
 # A sink whose server is away, a module's plain log, a library's warning, and an exception.
 PROGRAM = """
@@ -97,7 +97,7 @@ def test_below_the_level_nothing_is_logged(form: str) -> None:
 
 
 def test_a_replay_logs_json_alone_and_so_does_its_error(tmp_path: Path) -> None:
-    make_readings(tmp_path / "input", seed=1)
+    simulate(tmp_path / "input", seed=1)
     command = ["replay", "line-loss", "-i", str(tmp_path / "input"), "-o", str(tmp_path / "out")]
     environment = {"GRIDFLOW_RUNTIME__LOG_FORMAT": "json"}
     result = CliRunner().invoke(app, command, env=environment)

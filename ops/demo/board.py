@@ -1,0 +1,159 @@
+"""The dashboard of the live demo: what has come in, what was found of it, drawn for a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import polars as pl
+from rich import box
+from rich.console import Group, RenderableType
+from rich.layout import Layout
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from sinks.metrics import OUTCOMES
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_HISTORY = 96
+_AREAS, _NEWS = 14, 12
+_STATUS_COLOURS = {"COMPLETE": "green", "INCOMPLETE": "yellow", "PROVISIONAL": "cyan"}
+_TOP = ("SubGeographicalRegion", "Substation")
+
+
+@dataclass
+class _Element:
+    """The results of one element: window start to (revision, loss, energy in, completeness, status, alarm)."""
+
+    kind: str
+    windows: dict[datetime, tuple[int, float, float, float, str, str]] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        return sum(row[1] for row in self.windows.values())
+
+    @property
+    def energy(self) -> float:
+        return sum(row[2] for row in self.windows.values())
+
+
+class Board:
+    """What is on the dashboard.
+
+    Args:
+        title: its title.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._elements: dict[str, _Element] = {}
+        self._restated = 0
+        self._news: deque[tuple[datetime, str, str]] = deque(maxlen=_NEWS)
+        self.published: Counter[str] = Counter()
+        self.readings: Mapping[str, int] = {}
+        self.now: datetime | None = None
+        self.stage = "starting"
+
+    @property
+    def results(self) -> int:
+        """Identities that have a result."""
+        return sum(len(element.windows) for element in self._elements.values())
+
+    def take_losses(self, frame: pl.DataFrame) -> None:
+        """Take up rows of ``grid.line-loss.v1``; of an identity the highest revision is shown."""
+        columns = ("element_id", "element_kind", "window_start", "revision", "loss_kwh", "energy_in_kwh")
+        for element_id, kind, start, *rest in frame.select(*columns, "completeness", "status", "alarm").iter_rows():
+            element = self._elements.setdefault(element_id, _Element(kind))
+            known = element.windows.get(start)
+            if known is not None and known[0] < rest[0]:
+                self._restated += 1
+            if known is None or known[0] <= rest[0]:
+                element.windows[start] = tuple(rest)
+                before, alarm = "NONE" if known is None else known[5], str(rest[5])
+                if alarm not in {"NONE", before}:
+                    share = _percent(rest[1], rest[2])
+                    self.tell(
+                        start, f"found: {alarm.lower().replace('_', ' ')} of {share:.1f} % at {element_id}", "yellow"
+                    )
+
+    def tell(self, time: datetime, what: str, colour: str = "white") -> None:
+        """Put a line under the news."""
+        self._news.append((time, what, colour))
+
+    def render(self) -> RenderableType:
+        """The whole dashboard."""
+        layout = Layout()
+        foot = Layout(self._foot(), ratio=1, minimum_size=5)
+        layout.split_column(Layout(self._head(), size=3), Layout(name="middle", ratio=2, minimum_size=12), foot)
+        layout["middle"].split_row(Layout(self._areas(), ratio=3), Layout(self._numbers(), ratio=2))
+        return layout
+
+    def _head(self) -> Panel:
+        now = "…" if self.now is None else f"{self.now.astimezone(UTC):%a %Y-%m-%d %H:%M:%S} UTC"
+        return Panel(Text.assemble((now, "bold"), f"   {self.stage}"), title=self._title, box=box.ROUNDED)
+
+    def _areas(self) -> Panel:
+        table = Table(box=None, expand=True, padding=(0, 1))
+        for name in ("element", "loss kWh", "loss %", "last window %", "complete %", "status"):
+            table.add_column(name, justify="left" if name in {"element", "status"} else "right", no_wrap=True)
+        top = [item for item in self._elements.items() if item[1].kind in _TOP]
+        areas = [(name, e) for name, e in self._elements.items() if e.kind == "PowerTransformer"]
+        areas.sort(key=lambda item: -_percent(item[1].loss, item[1].energy))
+        for name, element in [*sorted(top), *areas[:_AREAS]]:
+            _, loss, energy, complete, status, alarm = element.windows[max(element.windows)]
+            shown = Text(status if alarm == "NONE" else alarm, "red" if alarm != "NONE" else _STATUS_COLOURS[status])
+            table.add_row(
+                Text(name, "bold" if element.kind in _TOP else ""),
+                f"{element.loss:,.1f}",
+                f"{_percent(element.loss, element.energy):.2f}",
+                f"{_percent(loss, energy):.2f}",
+                f"{100 * complete:.0f}",
+                shown,
+            )
+        return Panel(table, title="Line losses: the whole, and the worst areas", box=box.ROUNDED)
+
+    def _numbers(self) -> Panel:
+        lines: list[RenderableType] = []
+        region = next((e for e in self._elements.values() if e.kind == _TOP[0]), None)
+        if region is not None:
+            history = [region.windows[start] for start in sorted(region.windows)][-_HISTORY:]
+            lines.append(Text("loss of the region, % by window", "dim"))
+            lines.append(Text(sparkline([_percent(row[1], row[2]) for row in history], 36), "cyan"))
+            lines.append(Text("energy in, kWh by window", "dim"))
+            lines.append(Text(sparkline([row[2] for row in history], 36), "cyan"))
+        table = Table(box=None, padding=(0, 1))
+        table.add_column("messages in", no_wrap=True)
+        table.add_column("", justify="right")
+        for topic, count in sorted(self.published.items()):
+            table.add_row(topic, f"{count:,}")
+        for name in OUTCOMES:
+            table.add_row(f"meter readings: {name.replace('_', ' ')}", f"{self.readings.get(name, 0):,}")
+        table.add_row("results", f"{self.results:,}")
+        table.add_row("results restated", f"{self._restated:,}")
+        return Panel(Group(*lines, table), title="Streams", box=box.ROUNDED)
+
+    def _foot(self) -> Panel:
+        latest = list(self._news)[::-1]
+        rows = [Text(f"{time.astimezone(UTC):%a %H:%M:%S}  {what}", colour) for time, what, colour in latest]
+        return Panel(Group(*rows), title="What happens in the grid (injected), and what is found", box=box.ROUNDED)
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100 * part / whole if whole else 0.0
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """Values as a line of blocks, the last ``width`` of them.
+
+    Example:
+        >>> sparkline([0.0, 1.0, 2.0], 3)
+        '▁▄█'
+    """
+    shown = values[-width:]
+    if not shown:
+        return ""
+    low, high = min(0.0, *shown), max(*shown, 1e-9)
+    return "".join(_BLOCKS[int((value - low) / (high - low) * (len(_BLOCKS) - 1) + 1e-9)] for value in shown)

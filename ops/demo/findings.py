@@ -1,0 +1,146 @@
+"""What was injected into a simulated grid beside what the flows found of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from connectors.simulation.write import SUMMARY
+from ops.report.data import METER_ENERGY, Results, Truth
+from ops.report.totals import per_element
+from sinks.rows import highest_revision
+
+REGION = "SubGeographicalRegion"
+_NO_FLOW = "no flow looks for it yet"
+_ROUNDING_KWH = 0.01
+# What only flows find that are not there yet, and of what kind it is.
+_UNWATCHED = {
+    "CLOCK": "wrong meter clocks",
+    "METER_TRANSFORMER": "meters moved to another transformer",
+    "METER_PHASE": "meters moved to another phase",
+    "WRONG": "usage points recorded wrongly",
+    "SWITCHING": "re-supplies over an open point",
+    "FEEDER_FAULT": "cable faults",
+    "DE_ENERGISED": "transformers without supply",
+    "IED": "troubles of IEDs",
+}
+
+
+class Finding(NamedTuple):
+    """One line of the comparison.
+
+    Attributes:
+        what: what went wrong.
+        injected: how much of it.
+        found: how much of it was found, or how it was dealt with.
+        note: what that means.
+    """
+
+    what: str
+    injected: str
+    found: str
+    note: str = ""
+
+
+def findings_of(
+    results: Results, truth: Truth, folder: Path, truth_folder: Path, counts: Mapping[str, int]
+) -> pl.DataFrame:
+    """The comparison, as a frame with the columns of ``Finding``.
+
+    Args:
+        results: of the flows.
+        truth: of the simulation.
+        folder: the results' folder, for the aligned energies.
+        truth_folder: the truth's folder.
+        counts: what became of the meter readings, by outcome.
+    """
+    summary = json.loads((truth_folder / SUMMARY).read_text(encoding="utf-8"))
+    rows = [
+        _loss(results),
+        *_thefts(results, truth),
+        *_deliveries(results, summary["deliveries"], folder, counts),
+        *_registers(truth, folder, truth_folder),
+        *_unwatched(truth),
+    ]
+    return pl.DataFrame(rows, schema=list(Finding._fields), orient="row")
+
+
+def _loss(results: Results) -> Finding:
+    """The whole grid's loss."""
+    region = per_element(results.losses.filter(pl.col("element_kind") == REGION))
+    if region.is_empty() or region["true_kwh"][0] is None:
+        return Finding("loss of the whole grid", "", "nothing", "no result")
+    true, found, half = (float(region[name][0]) for name in ("true_kwh", "loss_kwh", "uncertainty_kwh"))
+    note = "within the stated uncertainty" if abs(found - true) <= half else "outside the stated uncertainty"
+    return Finding("loss of the whole grid", f"{true:,.1f} kWh", f"{found:,.1f} ± {half:,.1f} kWh", note)
+
+
+def _thefts(results: Results, truth: Truth) -> Iterator[Finding]:
+    thefts = truth.events.filter(pl.col("kind").str.starts_with("THEFT"))
+    if thefts.is_empty():
+        return
+    named = results.losses.select("suspects").explode("suspects").unnest("suspects").drop_nulls("meter_id")
+    suspects = set(named.filter(pl.col("score") >= 0.5)["meter_id"]) if named.height else set()
+    thieves = set(thefts["element_id"])
+    areas = truth.meters.filter(pl.col("meter_id").is_in(list(thieves)))["transformer_id"].n_unique()
+    found = f"{len(thieves & suspects)} named as suspects" if suspects else "in the loss of their areas"
+    note = f"{len(suspects - thieves)} innocent named" if suspects else "suspects are not named yet"
+    energy = f"{len(thieves)} thieves in {areas} areas, {thefts['amount'].sum():,.1f} kWh"
+    yield Finding("energy that meters do not register", energy, found, note)
+
+
+def _deliveries(
+    results: Results, injected: Mapping[str, int], folder: Path, counts: Mapping[str, int]
+) -> Iterator[Finding]:
+    late = injected.get("LATE", 0) + injected.get("OUT_OF_ORDER", 0)
+    if late:
+        refused = results.letters.filter(pl.col("stage") == "event-time").height
+        found = f"{late - refused:,} used, {refused:,} too late"
+        yield Finding("readings late or overtaken", f"{late:,}", found, f"{results.restated.height:,} losses restated")
+    if twice := injected.get("DUPLICATE", 0):
+        yield Finding("readings sent twice", f"{twice:,}", f"{counts['duplicate']:,} dropped", "")
+    if missing := injected.get("MISSING", 0):
+        energies = _energies(folder)
+        gaps = energies.filter(pl.col("measured_share") < 1).select(pl.len()).collect().item()
+        found = f"{gaps:,} meter windows interpolated or estimated"
+        yield Finding("readings that never came", f"{missing:,}", found, "completeness says how many")
+
+
+def _registers(truth: Truth, folder: Path, truth_folder: Path) -> Iterator[Finding]:
+    """Registers that roll over: is the energy of the window still right?"""
+    turns = truth.events.filter(pl.col("kind") == "REGISTER_ROLLOVER")
+    if turns.height:
+        known = pl.scan_parquet(truth_folder / "meter_energy.parquet")
+        hits = turns.lazy().select(pl.col("element_id").alias("meter_id"), pl.col("start").alias("at"))
+        true = hits.join(known, on="meter_id").filter(
+            (pl.col("window_start") <= pl.col("at")) & (pl.col("at") < pl.col("window_start") + pl.duration(minutes=15))
+        )
+        pairs = true.join(_energies(folder), on=["meter_id", "window_start"], suffix="_found").collect()
+        right = pairs.filter((pl.col("import_kwh") - pl.col("import_kwh_found")).abs() < _ROUNDING_KWH).height
+        yield Finding("registers that roll over", f"{turns.height}", f"{right} bridged to 0.01 kWh", "")
+    exchanges = truth.events.filter(pl.col("kind") == "METER_EXCHANGE")
+    if exchanges.height:
+        meters = set(exchanges["current"]) | set(exchanges["previous"])
+        there = _energies(folder).filter(pl.col("meter_id").is_in(list(meters))).select("meter_id").unique().collect()
+        found = f"{there.height // 2} with energies of both meters"
+        yield Finding("meters exchanged, with a record", f"{exchanges.height}", found, "")
+
+
+def _unwatched(truth: Truth) -> Iterator[Finding]:
+    for prefix, what in _UNWATCHED.items():
+        count = truth.events.filter(pl.col("kind").str.starts_with(prefix)).height
+        if count:
+            yield Finding(what, f"{count}", "", _NO_FLOW)
+
+
+def _energies(folder: Path) -> pl.LazyFrame:
+    """The aligned energies, of each identity the row of the highest revision."""
+    files = sorted((folder / METER_ENERGY.dataset).glob("**/*.parquet"))
+    if not files:
+        return METER_ENERGY.empty().lazy()
+    rows: Any = pl.scan_parquet(files, hive_partitioning=False).collect()
+    return highest_revision(rows, METER_ENERGY.identity).lazy()

@@ -1,0 +1,206 @@
+"""What the report rests on: results, reference network and truth, read from their Parquet files.
+
+Whatever is missing is an empty frame with the columns of its contract, so that what follows need not ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from connectors.errors import InputError
+from connectors.simulation.events import EVENT_SCHEMA
+from schemas import Contract, contract
+from sinks.rows import highest_revision
+
+LINE_LOSS = contract("grid.line-loss.v1")
+METER_ENERGY = contract("grid.meter-energy.v1")
+DEAD_LETTER = contract("grid.dead-letter.v1")
+NETWORK = contract("grid.network.v1")
+
+LATE = "LateReading"
+"""The error class of a reading that is beyond the allowed lateness."""
+
+_TIME = pl.Datetime("us", "UTC")
+_NOT_READ = ("region_id", "loss_percent", "unaccounted_kwh", "reporting_meters")
+LOSSES = pl.Schema({name: kind for name, kind in LINE_LOSS.polars.items() if name not in _NOT_READ})
+"""The columns of LineLoss that a report needs; what sums cannot be made of is worked out anew."""
+
+_LETTER_COLUMNS = ("topic", "partition", "offset", "stage", "error_class", "error_message", "time")
+_LETTERS = pl.Schema({name: DEAD_LETTER.polars[name] for name in _LETTER_COLUMNS})
+_TRUTH_ENERGIES = ("technical_loss_kwh", "unregistered_kwh")
+AREA_TRUTH = pl.Schema(
+    {"element_id": pl.String(), "window_start": _TIME, **dict.fromkeys(_TRUTH_ENERGIES, pl.Float64())}
+)
+METER_TRUTH = pl.Schema({"meter_id": pl.String(), "transformer_id": pl.String()})
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a flow has written.
+
+    Attributes:
+        losses: columns of ``LOSSES``, of each identity the row of the highest revision; with a simulated grid also
+            ``simulated_technical_kwh`` and ``simulated_unregistered_kwh``, else null.
+        restated: one row per identity of which several revisions are there: element_id, window_start, revisions,
+            first_kwh, last_kwh.
+        letters: refused and late messages, without their content.
+        meters: how many meters there are energies of.
+    """
+
+    losses: pl.DataFrame
+    restated: pl.DataFrame
+    letters: pl.DataFrame
+    meters: int
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a simulated grid says of itself; frames that it does not have are empty.
+
+    Attributes:
+        areas: per measured element and window, with the columns of ``AREA_TRUTH``.
+        events: what was injected, ``EVENT_SCHEMA``.
+        meters: ``METER_TRUTH``.
+    """
+
+    areas: pl.DataFrame
+    events: pl.DataFrame
+    meters: pl.DataFrame
+
+
+NO_TRUTH = Truth(AREA_TRUTH.to_frame(), EVENT_SCHEMA.to_frame(), METER_TRUTH.to_frame())
+
+
+def read_results(folder: Path, truth: Truth = NO_TRUTH) -> Results:
+    """The datasets of an output folder.
+
+    Raises:
+        InputError: there is no such folder, it has no line_loss, or a file cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder")
+    if not (folder / LINE_LOSS.dataset).is_dir():
+        raise InputError(f"{folder}: holds no {LINE_LOSS.dataset}, which `gridflow replay` writes")
+    rows = _dataset(folder, LINE_LOSS, LOSSES)
+    letters = _dataset(folder, DEAD_LETTER, _LETTERS).unique(DEAD_LETTER.identity, keep="last", maintain_order=True)
+    latest = highest_revision(rows, LINE_LOSS.identity)
+    # The usual case, one revision of each, needs no second look at millions of rows.
+    restated = restatements(rows if latest.height < rows.height else rows.clear())
+    return Results(with_truth(latest, truth.areas), restated, letters, _count_meters(folder))
+
+
+def read_network(path: Path) -> pl.DataFrame:
+    """All versions of the reference network.
+
+    Raises:
+        InputError: there is no such file, or it is not such a network.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: is not a file")
+    return _read([path], NETWORK.polars, frozenset({"element_id", "kind", "valid_from"}))
+
+
+def read_truth(folder: Path) -> Truth:
+    """What the folder of a simulated grid says of it.
+
+    Raises:
+        InputError: there is no such folder, it has nothing of the kind, or a file cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is not a folder")
+    schemas = {"areas": AREA_TRUTH, "events": EVENT_SCHEMA, "meters": METER_TRUTH}
+    files = {name: [path] for name in schemas if (path := folder / f"{name}.parquet").is_file()}
+    if not files:
+        raise InputError(f"{folder}: holds none of {', '.join(f'{name}.parquet' for name in schemas)}")
+    return Truth(**{name: _read(files.get(name, []), schema) for name, schema in schemas.items()})
+
+
+def as_of(network: pl.DataFrame, time: datetime) -> pl.DataFrame:
+    """Of each element the version that holds at a time; where a later one begins, the earlier no longer does."""
+    return (
+        network.filter(pl.col("valid_from") <= time)
+        .sort("valid_from", maintain_order=True)
+        .unique("element_id", keep="last", maintain_order=True)
+        .filter(pl.col("valid_to").is_null() | (pl.col("valid_to") > time))
+    )
+
+
+def with_truth(losses: pl.DataFrame, areas: pl.DataFrame) -> pl.DataFrame:
+    """Losses with what the simulation knows of the same element and window."""
+    known = areas.unique(["element_id", "window_start"], keep="last").select(
+        "element_id",
+        "window_start",
+        pl.col("technical_loss_kwh").alias("simulated_technical_kwh"),
+        pl.col("unregistered_kwh").alias("simulated_unregistered_kwh"),
+    )
+    return losses.join(known, on=["element_id", "window_start"], how="left", maintain_order="left")
+
+
+def restatements(rows: pl.DataFrame) -> pl.DataFrame:
+    """The results that are there in several revisions, with their first and their last loss."""
+    return (
+        rows.sort("revision")
+        .group_by(LINE_LOSS.identity)
+        .agg(
+            pl.col("revision").n_unique().alias("revisions"),
+            pl.col("loss_kwh").first().alias("first_kwh"),
+            pl.col("loss_kwh").last().alias("last_kwh"),
+        )
+        .filter(pl.col("revisions") > 1)
+        .sort(LINE_LOSS.identity)
+    )
+
+
+def _dataset(folder: Path, of: Contract, schema: pl.Schema) -> pl.DataFrame:
+    required = frozenset(of.identity) | (frozenset({"revision"}) & frozenset(schema))
+    return _read(_files(folder, of), schema, required)
+
+
+def _files(folder: Path, of: Contract) -> list[Path]:
+    return sorted((folder / of.dataset).glob("**/*.parquet"))
+
+
+def _count_meters(folder: Path) -> int:
+    # Millions of rows of which one column is asked for: never all in memory.
+    scans = [
+        pl.scan_parquet(path, hive_partitioning=False).select("meter_id").unique()
+        for path in _files(folder, METER_ENERGY)
+    ]
+    if not scans:
+        return 0
+    try:
+        return int(pl.concat(scans).select(pl.col("meter_id").n_unique()).collect().item())
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{folder / METER_ENERGY.dataset}: cannot be read: {error}") from None
+
+
+def _read(paths: Sequence[Path], schema: pl.Schema, required: frozenset[str] | None = None) -> pl.DataFrame:
+    """Files as one frame of a schema's columns; missing ones are null, ``required`` (else all) must be there."""
+    frames = [schema.to_frame()]
+    for path in paths:
+        try:
+            there = pl.read_parquet_schema(path)
+            lacking = [name for name in schema if name not in there and (required is None or name in required)]
+            if lacking:
+                raise InputError(f"{path}: lacks the column {lacking[0]}")
+            frame = pl.read_parquet(path, columns=[name for name in schema if name in there], hive_partitioning=False)
+            frames.append(_conformed(frame, schema))
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from None
+    return pl.concat(frames)
+
+
+def _conformed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    columns = []
+    for name, kind in schema.items():
+        column = pl.col(name) if name in frame.columns else pl.lit(None).alias(name)
+        stored = frame.schema.get(name)
+        if isinstance(stored, pl.Datetime) and stored.time_zone is None:
+            column = column.dt.replace_time_zone("UTC")  # as everywhere: without a zone it is UTC
+        columns.append(column.cast(kind))
+    return frame.select(columns)
