@@ -8,17 +8,19 @@ READY := $(VENV)/ready
 ARGS ?=
 export PYTHON
 
-.PHONY: help demo test units bench lint format lock services-deps clean
+.PHONY: help demo test units bench lint format lock picture services-deps browser browser-deps clean
 
 help:
-	@echo "make demo           a small run from readings to line losses, nothing else needed"
+	@echo "make demo           a simulated city from readings to line losses and a report, nothing else needed"
 	@echo "make test           all tests, on a real Kafka, schema registry and InfluxDB"
 	@echo "make units          the tests that need no services"
 	@echo "make bench          the speed, beside a bare loop over the same messages"
 	@echo "make lint           ruff and mypy"
 	@echo "make format         format the sources"
 	@echo "make lock           resolve the packages anew into requirements.lock"
+	@echo "make picture        the README's picture of the demo's report"
 	@echo "make services-deps  on Debian: install what the services need where there is no Docker"
+	@echo "make browser-deps   on Debian: install Chromium, which the tests look at the report with"
 	@echo "make clean          remove what was made, and stop the services of this folder"
 
 $(READY): requirements.lock pyproject.toml ops/find-python.sh ops/make-venv.sh
@@ -26,14 +28,14 @@ $(READY): requirements.lock pyproject.toml ops/find-python.sh ops/make-venv.sh
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/gridflow demo
+	@$(BIN)/gridflow demo --output .gridflow/demo $(ARGS)
 
 # The services are fetched or built first: it takes minutes the first time, and pytest would hide what goes on.
-test: $(READY)
+test: $(READY) browser
 	@$(BIN)/gridflow services fetch
 	$(BIN)/python -m pytest $(ARGS)
 
-units: $(READY)
+units: $(READY) browser
 	$(BIN)/python -m pytest --units $(ARGS)
 
 bench: $(READY)
@@ -53,6 +55,22 @@ lock: $(READY)
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --upgrade --quiet -o requirements.lock
+
+picture: $(READY) browser
+	@$(BIN)/python -m ops.demo.picture
+
+# Where it may be installed without asking, it is; elsewhere the tests that need it fail and say how.
+browser:
+	@if command -v chromium chromium-browser >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then $(MAKE) --no-print-directory browser-deps; \
+	else echo "there is no Chromium: make browser-deps installs it" >&2; fi
+
+browser-deps:
+	@if command -v chromium chromium-browser >/dev/null; then echo "nothing is missing"; exit 0; fi; \
+	if ! command -v apt-get >/dev/null 2>&1; then \
+		echo "error: here is no apt-get; install what Debian calls: chromium" >&2; exit 1; fi; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+	$$sudo apt-get update -q && $$sudo apt-get install -q -y --no-install-recommends chromium
 
 services-deps:
 	@packages=; for pair in java:default-jre-headless mvn:maven go:golang-go cargo:cargo cc:build-essential \

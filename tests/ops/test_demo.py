@@ -21,6 +21,7 @@ from ops.demo.board import Board
 from ops.demo.offline import demo_options, run_offline
 from ops.report.data import LINE_LOSS
 from ops.report.totals import per_element
+from tests.ops.conftest import Opened
 from tests.sinks.frames import loss
 
 START = datetime(2026, 3, 16, tzinfo=UTC)
@@ -44,6 +45,22 @@ def test_it_shows_what_was_injected_beside_what_was_found(folder: Path) -> None:
     assert events["kind"].n_unique() >= 15
     for words in ("thieves", "clocks", "phase", "recorded wrongly", "faults", "IEDs", "roll over", "exchanged"):
         assert words in " ".join(result.stdout.split())
+
+
+def test_its_report_is_drawn_without_an_error(folder: Path, opened: Opened) -> None:
+    page = opened.open(folder / "report.html")
+    plots = page.query_selector_all(".js-plotly-plot")
+    assert len(plots) >= 8
+    for plot in plots:
+        picture = plot.query_selector(".main-svg")
+        assert picture is not None
+        box = picture.bounding_box()
+        assert box is not None
+        assert box["width"] > 900
+        assert box["height"] > 80
+        assert plot.evaluate("plot => plot.data.length") > 0
+    assert page.locator("#findings tbody tr").count() >= 12
+    assert page.locator("#network .main-svg").first.is_visible()
 
 
 def test_found_is_what_the_results_say(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from connectors.simulation.events import EVENT_SCHEMA
 from ops.cli import app
 from ops.report import write_report
-from tests.ops.report.conftest import Opened
+from tests.ops.conftest import Opened
 from tests.ops.report.grids import LINE_LOSS, START, city, letters, losses, write_results, write_truth
 
 # Of every drawn figure: its panel, how large its picture is, how many traces and how many shapes it has.
