@@ -15,18 +15,18 @@ from ops.report.totals import per_element
 from sinks.rows import highest_revision
 
 REGION = "SubGeographicalRegion"
-_NO_FLOW = "no flow looks for it yet"
+_NO_FLOW = "no flow yet"
 _ROUNDING_KWH = 0.01
 # What only flows find that are not there yet, and of what kind it is.
 _UNWATCHED = {
-    "CLOCK": "wrong meter clocks",
-    "METER_TRANSFORMER": "meters moved to another transformer",
-    "METER_PHASE": "meters moved to another phase",
-    "WRONG": "usage points recorded wrongly",
-    "SWITCHING": "re-supplies over an open point",
+    "CLOCK": "wrong clocks",
+    "METER_TRANSFORMER": "meters moved",
+    "METER_PHASE": "meters re-phased",
+    "WRONG": "wrong records",
+    "SWITCHING": "re-supplies",
     "FEEDER_FAULT": "cable faults",
-    "DE_ENERGISED": "transformers without supply",
-    "IED": "troubles of IEDs",
+    "DE_ENERGISED": "stations dark",
+    "IED": "IED troubles",
 }
 
 
@@ -73,10 +73,10 @@ def _loss(results: Results) -> Finding:
     """The whole grid's loss."""
     region = per_element(results.losses.filter(pl.col("element_kind") == REGION))
     if region.is_empty() or region["true_kwh"][0] is None:
-        return Finding("loss of the whole grid", "", "nothing", "no result")
+        return Finding("loss of the grid", "", "nothing", "no result")
     true, found, half = (float(region[name][0]) for name in ("true_kwh", "loss_kwh", "uncertainty_kwh"))
-    note = "within the stated uncertainty" if abs(found - true) <= half else "outside the stated uncertainty"
-    return Finding("loss of the whole grid", f"{true:,.1f} kWh", f"{found:,.1f} ± {half:,.1f} kWh", note)
+    note = "within ±" if abs(found - true) <= half else "outside ±"
+    return Finding("loss of the grid", f"{true:,.1f} kWh", f"{found:,.1f} ± {half:,.1f} kWh", note)
 
 
 def _thefts(results: Results, truth: Truth) -> Iterator[Finding]:
@@ -87,10 +87,10 @@ def _thefts(results: Results, truth: Truth) -> Iterator[Finding]:
     suspects = set(named.filter(pl.col("score") >= 0.5)["meter_id"]) if named.height else set()
     thieves = set(thefts["element_id"])
     areas = truth.meters.filter(pl.col("meter_id").is_in(list(thieves)))["transformer_id"].n_unique()
-    found = f"{len(thieves & suspects)} named as suspects" if suspects else "in the loss of their areas"
-    note = f"{len(suspects - thieves)} innocent named" if suspects else "suspects are not named yet"
-    energy = f"{len(thieves)} thieves in {areas} areas, {thefts['amount'].sum():,.1f} kWh"
-    yield Finding("energy that meters do not register", energy, found, note)
+    found = f"{len(thieves & suspects)} named as suspects" if suspects else "in the areas' losses"
+    note = f"{len(suspects - thieves)} innocent named" if suspects else _NO_FLOW
+    energy = f"{len(thieves)} thieves, {areas} areas, {thefts['amount'].sum():,.1f} kWh"
+    yield Finding("theft", energy, found, note)
 
 
 def _deliveries(
@@ -100,14 +100,14 @@ def _deliveries(
     if late:
         refused = results.letters.filter(pl.col("stage") == "event-time").height
         found = f"{late - refused:,} used, {refused:,} too late"
-        yield Finding("readings late or overtaken", f"{late:,}", found, f"{results.restated.height:,} losses restated")
+        yield Finding("readings late", f"{late:,}", found, f"{results.restated.height:,} restated")
     if twice := injected.get("DUPLICATE", 0):
-        yield Finding("readings sent twice", f"{twice:,}", f"{counts['duplicate']:,} dropped", "")
+        yield Finding("readings twice", f"{twice:,}", f"{counts['duplicate']:,} dropped", "")
     if missing := injected.get("MISSING", 0):
         energies = _energies(folder)
         gaps = energies.filter(pl.col("measured_share") < 1).select(pl.len()).collect().item()
-        found = f"{gaps:,} meter windows interpolated or estimated"
-        yield Finding("readings that never came", f"{missing:,}", found, "completeness says how many")
+        found = f"{gaps:,} windows bridged"
+        yield Finding("readings missing", f"{missing:,}", found, "less complete")
 
 
 def _registers(truth: Truth, folder: Path, truth_folder: Path) -> Iterator[Finding]:
@@ -121,13 +121,13 @@ def _registers(truth: Truth, folder: Path, truth_folder: Path) -> Iterator[Findi
         )
         pairs = true.join(_energies(folder), on=["meter_id", "window_start"], suffix="_found").collect()
         right = pairs.filter((pl.col("import_kwh") - pl.col("import_kwh_found")).abs() < _ROUNDING_KWH).height
-        yield Finding("registers that roll over", f"{turns.height}", f"{right} bridged to 0.01 kWh", "")
+        yield Finding("roll-overs", f"{turns.height}", f"{right} bridged to 0.01 kWh", "")
     exchanges = truth.events.filter(pl.col("kind") == "METER_EXCHANGE")
     if exchanges.height:
         meters = set(exchanges["current"]) | set(exchanges["previous"])
         there = _energies(folder).filter(pl.col("meter_id").is_in(list(meters))).select("meter_id").unique().collect()
-        found = f"{there.height // 2} with energies of both meters"
-        yield Finding("meters exchanged, with a record", f"{exchanges.height}", found, "")
+        found = f"{there.height // 2} continued"
+        yield Finding("meters exchanged", f"{exchanges.height}", found, "")
 
 
 def _unwatched(truth: Truth) -> Iterator[Finding]:
