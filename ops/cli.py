@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ops import dlq_cli, produce_cli, run_cli, schemas_cli, simulate_cli, topics_cli
+from ops import dlq_cli, produce_cli, report_cli, run_cli, schemas_cli, simulate_cli, topics_cli
 from ops.console import Config, OneLineErrors, errors_as_status, out, settings_of
 from ops.demo.command import demo
 from ops.services import cli as services_cli
@@ -26,6 +26,7 @@ app.command()(run_cli.run)
 app.command()(run_cli.replay)
 app.command()(produce_cli.produce)
 app.command()(simulate_cli.simulate)
+app.command()(report_cli.report)
 app.add_typer(topics_cli.app, name="topics")
 app.add_typer(schemas_cli.app, name="schemas")
 app.add_typer(dlq_cli.app, name="dlq")

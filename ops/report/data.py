@@ -36,6 +36,8 @@ _TRUTH_ENERGIES = ("technical_loss_kwh", "unregistered_kwh")
 AREA_TRUTH = pl.Schema(
     {"element_id": pl.String(), "window_start": _TIME, **dict.fromkeys(_TRUTH_ENERGIES, pl.Float64())}
 )
+SWITCH_TRUTH = pl.Schema({"element_id": pl.String(), "time": _TIME, "closed": pl.Boolean()})
+SUPPLY_TRUTH = pl.Schema({"element_id": pl.String(), "time": _TIME, "fed_by": pl.String()})
 METER_TRUTH = pl.Schema({"meter_id": pl.String(), "transformer_id": pl.String()})
 
 
@@ -66,14 +68,25 @@ class Truth:
         areas: per measured element and window, with the columns of ``AREA_TRUTH``.
         events: what was injected, ``EVENT_SCHEMA``.
         meters: ``METER_TRUTH``.
+        switches: ``SWITCH_TRUTH``.
+        supply: ``SUPPLY_TRUTH``.
     """
 
     areas: pl.DataFrame
     events: pl.DataFrame
     meters: pl.DataFrame
+    switches: pl.DataFrame
+    supply: pl.DataFrame
 
 
-NO_TRUTH = Truth(AREA_TRUTH.to_frame(), EVENT_SCHEMA.to_frame(), METER_TRUTH.to_frame())
+_TRUTH = {
+    "areas": AREA_TRUTH,
+    "events": EVENT_SCHEMA,
+    "meters": METER_TRUTH,
+    "switches": SWITCH_TRUTH,
+    "supply": SUPPLY_TRUTH,
+}
+NO_TRUTH = Truth(**{name: schema.to_frame() for name, schema in _TRUTH.items()})
 
 
 def read_results(folder: Path, truth: Truth = NO_TRUTH) -> Results:
@@ -113,11 +126,10 @@ def read_truth(folder: Path) -> Truth:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder")
-    schemas = {"areas": AREA_TRUTH, "events": EVENT_SCHEMA, "meters": METER_TRUTH}
-    files = {name: [path] for name in schemas if (path := folder / f"{name}.parquet").is_file()}
+    files = {name: [path] for name in _TRUTH if (path := folder / f"{name}.parquet").is_file()}
     if not files:
-        raise InputError(f"{folder}: holds none of {', '.join(f'{name}.parquet' for name in schemas)}")
-    return Truth(**{name: _read(files.get(name, []), schema) for name, schema in schemas.items()})
+        raise InputError(f"{folder}: holds none of {', '.join(f'{name}.parquet' for name in _TRUTH)}")
+    return Truth(**{name: _read(files.get(name, []), schema) for name, schema in _TRUTH.items()})
 
 
 def as_of(network: pl.DataFrame, time: datetime) -> pl.DataFrame:

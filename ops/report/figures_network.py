@@ -9,8 +9,10 @@ import polars as pl
 
 from ops.report import style
 from ops.report.drawing import SOURCE, Draughtsman, Drawing, Path
+from ops.report.figures_switching import add_switching
 from ops.report.layout import Point
 from ops.report.style import color_bar, count, energy, figure, label, percent
+from ops.report.switching import Switching
 from ops.report.topology import Element, Grid, levels
 
 _ROW, _LEAST_WIDTH = 54, 28  # pixels of a row, and of a length across
@@ -32,9 +34,11 @@ class NetworkFigures:
         grid: the network.
         totals: losses per element.
         limit: percent of loss at which the colours end.
+        switching: how its switches were operated, where that is known.
     """
 
-    def __init__(self, grid: Grid, totals: pl.DataFrame, limit: float) -> None:
+    def __init__(self, grid: Grid, totals: pl.DataFrame, limit: float, switching: Switching | None = None) -> None:
+        self._switching = switching
         self._grid = grid
         self._rows: dict[str, dict[str, Any]] = {row["element_id"]: row for row in totals.iter_rows(named=True)}
         self._scale = {"colorscale": style.LOSS_SCALE, "cmin": -limit, "cmax": limit}
@@ -68,6 +72,10 @@ class NetworkFigures:
             hovermode="closest",
             legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemclick": False},
         )
+        members = {entry[2].element_id for entry in drawing.switches} | {p.element_id for p in drawing.stations}
+        moments = [] if self._switching is None else self._switching.moments(members)
+        if len(moments) > 1:
+            add_switching(drawn, drawing, moments)
         return drawn, round((drawing.right - SOURCE + 2) * _LEAST_WIDTH)
 
     def hierarchy(self) -> go.Figure:

@@ -12,6 +12,7 @@ from ops.report.figures_network import NetworkFigures
 from ops.report.material import Material
 from ops.report.page import Panel, Section, View, heading, paragraph
 from ops.report.style import color_limit, count, energy, floats
+from ops.report.switching import Switching
 from ops.report.topology import Grid
 from ops.report.totals import LEVELS, Span, together, topmost
 
@@ -105,7 +106,8 @@ def _over_time(of: Material, span: Span) -> Section:
 
 def _network(of: Material, grid: Grid) -> Section:
     rates = of.areas.get_column("loss_percent")
-    drawn = NetworkFigures(grid, of.totals, color_limit(floats(rates), figures_heat.LEAST_PERCENT))
+    switching = Switching(of.truth.switches, of.truth.supply) if of.truth.switches.height else None
+    drawn = NetworkFigures(grid, of.totals, color_limit(floats(rates), figures_heat.LEAST_PERCENT), switching)
     substations = drawn.substations
     views = [View(name or "Feeders", *drawn.one_line(name)) for name in substations[:_MOST_SUBSTATIONS]]
     body: list[Panel | str] = []
@@ -123,6 +125,8 @@ def _network(of: Material, grid: Grid) -> Section:
             "Each lane is a feeder from its busbar to its open end, its stations in the order in which current reaches "
             "them, not to scale: brown stations lose much, hollow red squares are where feeders meet and are open."
         )
+        if switching is not None:
+            lead += " The slider goes through what was switched."
     return Section("network", "Network", lead, body)
 
 

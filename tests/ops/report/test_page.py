@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +240,31 @@ def test_the_command(files: Files, tmp_path: Path) -> None:
         assert named in line
     (tmp_path / "file").write_text("")
     assert run("--results", files.results, "--output", tmp_path / "file" / "r.html").exit_code == 2
+
+
+def test_the_slider_goes_through_what_was_switched(files: Files, opened: Opened, tmp_path: Path) -> None:
+    times = [START, START + timedelta(hours=2), START + timedelta(hours=3)]
+    positions = [("T0002-XSWI2", True), ("T0002-XSWI2", False), ("T0002-XSWI2", True)]
+    rows = [
+        {"element_id": name, "time": time, "closed": closed}
+        for time, (name, closed) in zip(times, positions, strict=True)
+    ]
+    pl.DataFrame(rows).write_parquet(files.truth / "switches.parquet")
+    fed = [("T0003", times[0], "S01-F01"), ("T0003", times[1], None), ("T0003", times[2], "S01-F01")]
+    pl.DataFrame(fed, schema=["element_id", "time", "fed_by"], orient="row").write_parquet(
+        files.truth / "supply.parquet"
+    )
+    write_report(files.results, tmp_path / "r.html", network=files.network, truth=files.truth)
+    page = opened.open(tmp_path / "r.html")
+    plot = page.locator("#network .js-plotly-plot").first
+    moves = "(p) => p.layout.sliders ? p.layout.sliders[0].steps.length : 0"
+    assert plot.evaluate(moves) == 3
+
+    def overlaid() -> list[int]:
+        return [int(n) for n in plot.evaluate("(p) => p.data.slice(-3).map((trace) => trace.x.length)")]
+
+    assert overlaid() == [0, 0, 0]
+    # As a user does: the middle of the slider is its second of three steps.
+    plot.locator(".slider-rail-touch-rect").click()
+    expect(plot.locator(".annotation-text", has_text="operated")).to_contain_text("T0002-XSWI2")
+    assert overlaid() == [1, 0, 1]
