@@ -21,19 +21,21 @@ _HOUR_US = 3.6e9
 # What is added up over time for each meter.
 _IMPORT, _EXPORT, _REACTIVE, _V1, _ON = 0, 1, 2, 3, 6
 _CHANNELS = 7
-_SCHEMA = {
-    "meter": pl.Int32(),
-    "step": pl.Int32(),
-    "sent": pl.Int64(),
-    "time": pl.Int64(),
-    "import_kwh": pl.Float64(),
-    "export_kwh": pl.Float64(),
-    "voltage_l1_v": pl.Float64(),
-    "voltage_l2_v": pl.Float64(),
-    "voltage_l3_v": pl.Float64(),
-    "active_power_kw": pl.Float64(),
-    "reactive_power_kvar": pl.Float64(),
-}
+_SCHEMA = pl.Schema(
+    {
+        "meter": pl.Int32(),
+        "step": pl.Int32(),
+        "sent": pl.Int64(),
+        "time": pl.Int64(),
+        "import_kwh": pl.Float64(),
+        "export_kwh": pl.Float64(),
+        "voltage_l1_v": pl.Float64(),
+        "voltage_l2_v": pl.Float64(),
+        "voltage_l3_v": pl.Float64(),
+        "active_power_kw": pl.Float64(),
+        "reactive_power_kvar": pl.Float64(),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -171,40 +173,29 @@ class Readings:
 
     def _at_exchanges(self, block: Block, totals: Floats) -> pl.DataFrame:
         """The last reading of the old meter and the first of the new one, as the fitter notes them."""
-        rows = []
-        for number, exchange in enumerate(self._meters.exchanges):
-            if not block.bounds[0] <= exchange.time < block.bounds[-1]:
-                continue
-            at = np.array([[exchange.time]])
-            now, _ = _interpolate(block.bounds, totals, at, np.array([exchange.customer]))
-            register = self._meters.first_import[exchange.customer] + now[0, 0, _IMPORT]
-            export = self._meters.first_export[exchange.customer] + now[0, 0, _EXPORT]
-            old, new = exchange.customer, len(self._meters) + number
-            for meter, kwh in ((old, register % REGISTER_END_KWH), (new, exchange.first_kwh)):
-                rows.append((meter, -1, exchange.time, exchange.time, kwh, export))
-        import_kwh = _cut(np.array([row[4] for row in rows], float), self._options.register_step_kwh)
-        export_kwh = _cut(np.array([row[5] for row in rows], float), self._options.register_step_kwh)
-        customers = [row[0] if row[0] < len(self._meters) else -1 for row in rows]
-        has_export = [
-            bool(self._meters.has_export[self._meters.exchanges[row[0] - len(self._meters)].customer if c < 0 else c])
-            for row, c in zip(rows, customers, strict=True)
+        meters, step = self._meters, self._options.register_step_kwh
+        inside = [
+            (number, exchange)
+            for number, exchange in enumerate(meters.exchanges)
+            if block.bounds[0] <= exchange.time < block.bounds[-1]
         ]
-        return pl.DataFrame(
-            {
-                "meter": [row[0] for row in rows],
-                "step": [row[1] for row in rows],
-                "sent": [row[2] for row in rows],
-                "time": [row[3] for row in rows],
-                "import_kwh": import_kwh,
-                "export_kwh": [value if has else None for value, has in zip(export_kwh, has_export, strict=True)],
-            },
-            schema=dict(list(_SCHEMA.items())[:6]),
-        ).select(
-            *(
-                pl.col(name) if name in list(_SCHEMA)[:6] else pl.lit(None, kind).alias(name)
-                for name, kind in _SCHEMA.items()
-            )
-        )
+        customers = np.array([exchange.customer for _, exchange in inside], np.int64)
+        times = np.array([exchange.time for _, exchange in inside], np.int64)
+        now, _ = _interpolate(block.bounds, totals, times[:, None], customers[:, None])
+        old_kwh = (meters.first_import[customers] + now[:, 0, _IMPORT]) % REGISTER_END_KWH
+        new_kwh = np.array([exchange.first_kwh for _, exchange in inside])
+        export = _cut(meters.first_export[customers] + now[:, 0, _EXPORT], step)
+        export = np.where(meters.has_export[customers], export, np.nan)
+        nothing = np.full(2 * len(inside), np.nan)
+        columns = {
+            "meter": np.concatenate([customers, [len(meters) + number for number, _ in inside]]),
+            "step": np.full(2 * len(inside), -1),
+            "sent": np.tile(times, 2),
+            "time": np.tile(times, 2),
+            "import_kwh": _cut(np.concatenate([old_kwh, new_kwh]), step),
+            "export_kwh": np.tile(export, 2),
+        }
+        return pl.DataFrame({name: columns.get(name, nothing) for name in _SCHEMA}, nan_to_null=True).cast(_SCHEMA)
 
     def _frame(
         self,
