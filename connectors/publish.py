@@ -72,6 +72,7 @@ def publish(
     config: Mapping[str, Any],
     *,
     speed: float | None = None,
+    paced_until: float = float("inf"),
     progress: Callable[[str, int], None] = lambda _topic, _rows: None,
 ) -> Published:
     """Publish files, keyed by the contracts' keys, and wait until the broker has acknowledged everything.
@@ -81,6 +82,7 @@ def publish(
         config: librdkafka settings.
         speed: multiple of real time by ``received_time``, or the event time where there is none; None is as
             fast as it goes. Compacted topics are not held back.
+        paced_until: µs since 1970; what is due later goes out at once.
         progress: told of the rows of a topic as they are handed over.
 
     Returns:
@@ -97,13 +99,19 @@ def publish(
         for compacted in (True, False):
             chosen = [topic for topic in topics if topic.contract.compacted is compacted]
             lanes = [_Lane(topic, file, outcome) for topic in chosen for file in topic.files]
-            _run(lanes, sender, None if compacted else speed, progress)
+            _run(lanes, sender, None if compacted else speed, paced_until, progress)
     finally:
         sender.finish()  # interrupted, too: what was handed over is on its way
     return outcome
 
 
-def _run(lanes: list[_Lane], sender: _Sender, speed: float | None, progress: Callable[[str, int], None]) -> None:
+def _run(
+    lanes: list[_Lane],
+    sender: _Sender,
+    speed: float | None,
+    paced_until: float,
+    progress: Callable[[str, int], None],
+) -> None:
     started = time.monotonic()
     origin: float | None = None
     while lanes:
@@ -112,7 +120,7 @@ def _run(lanes: list[_Lane], sender: _Sender, speed: float | None, progress: Cal
             lanes.remove(lane)
             continue
         limit: float | None = None
-        if speed is not None:
+        if speed is not None and lane.due() <= paced_until:
             if any(other.due() < lane.due() for other in lanes):
                 continue  # opening the file showed that it begins later than was known
             origin = lane.due() if origin is None else origin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,10 +136,12 @@ def publish_simulation(
         for known in map(contract, TOPICS)
     ]
     client = {**kafka.client_config(), **kafka.producer_config}
+    # Readings that come hours after the end are not waited for: nothing else would happen meanwhile.
+    end = simulation.options.end_us + simulation.options.interval_us
+    with nullcontext() if truth is None else truth:
+        published = publish(topics, client, speed=speed, paced_until=end, progress=progress)
     if truth is None:
-        return publish(topics, client, speed=speed, progress=progress)
-    with truth:
-        published = publish(topics, client, speed=speed, progress=progress)
+        return published
     truth.finish()
     return published
 

@@ -13,7 +13,10 @@ PerDay = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
 class Faults(BaseModel):
-    """What goes wrong; zero is never. A rate that is not zero hits at least once."""
+    """What goes wrong; zero is never. A rate that is not zero hits at least once, if there is anybody left to hit.
+
+    A customer has one trouble of a kind at most, and with everything at its highest rate not all find someone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -130,8 +133,10 @@ class Options(BaseModel):
             raise ValueError(f"interval_minutes {self.interval_minutes} does not divide an hour")
         if self.start.timestamp() % (60 * self.interval_minutes):
             raise ValueError(f"start {self.start.isoformat()} is not a whole interval of {self.interval_minutes} min")
+        if not datetime(1990, 1, 2, tzinfo=UTC) <= self.start <= datetime(2190, 1, 1, tzinfo=UTC):
+            raise ValueError(f"start {self.start.isoformat()} is not between 1990 and 2190")
         steps = self.days * 1440 / self.interval_minutes
-        if abs(steps - round(steps)) > 1e-9 or round(steps) < 1:
+        if abs(steps - round(steps)) > 0.01 or round(steps) < 1:
             raise ValueError(f"days {self.days:g} is not a whole number of intervals of {self.interval_minutes} min")
         return self
 

@@ -47,7 +47,8 @@ class AreaTruth:
     """Sums over a substation's stations, feeders, mains, and itself, interval by interval.
 
     A feeder's sums are over what it supplies at the time. While a loop is closed it cannot be told apart what comes
-    from which of its two feeders; ``switched`` marks the intervals in which a feeder supplies others than normally.
+    from which of its two feeders: then its sums do not balance, but its substation's do. ``switched`` marks the
+    intervals in which a feeder is in a loop or supplies others than normally.
     """
 
     def __init__(self, grid: Substation, options: Options) -> None:
@@ -114,8 +115,8 @@ class AreaTruth:
         switched = np.zeros((m, count))
         for span, state in enumerate(block.states):
             moved = state.fed_by != self._normal
-            for feeder in {*self._normal[moved].tolist(), *state.fed_by[moved].tolist()} - {NOBODY}:
-                switched[span, feeder] = 1.0
+            involved = {*self._normal[moved].tolist(), *state.fed_by[moved].tolist()} - {NOBODY}
+            switched[span, [*involved, *np.flatnonzero(state.looped)]] = 1.0
         cables = by_feeder(block.line_loss[:, : self._mv] * hours * _KWH, line_fed_by)
         return _Sums(
             head=block.mv_power[:, heads, 0].sum(axis=2) * hours * _KWH,

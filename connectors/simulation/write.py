@@ -7,6 +7,7 @@ complete; what is held in memory does not grow with the length of the simulation
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from schemas import contract
 TRUTH = "truth"
 SUMMARY = "summary.json"
 PARTIAL = ".partial"
+_MARK = ".simulated"  # in the truth's folder: what is there may be replaced
 
 
 def write_simulation(
@@ -67,12 +69,19 @@ def prepare(folder: Path) -> None:
         (folder / TRUTH).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output {folder}: {error.strerror}") from None
+    ours = (folder / TRUTH / _MARK).exists()
+    if any((folder / TRUTH).iterdir()) and not ours:
+        raise InputError(f"--output {folder}: {TRUTH}/ is there, and not from a simulation: not replaced")
     for topic in (*STREAMS, NETWORK):
         for path in topic_paths(folder, topic):
             if path != folder / f"{topic}.parquet":
                 raise InputError(f"--output {folder}: {path.name} is there: it would be read with what is simulated")
-        if (folder / f"{topic}.parquet").exists() and not (folder / TRUTH / SUMMARY).exists():
+        if (folder / f"{topic}.parquet").exists() and not ours:
             raise InputError(f"--output {folder}: {topic}.parquet is there, and not from a simulation: not replaced")
+    try:
+        (folder / TRUTH / _MARK).touch()
+    except OSError as error:
+        raise InputError(f"--output {folder}: {error.strerror}") from None
 
 
 class TruthWriter:
@@ -125,7 +134,10 @@ class TruthWriter:
             "deliveries": dict(sorted(self._deliveries.items())),
             "events": dict(zip(kinds["kind"].to_list(), kinds["count"].to_list(), strict=True)),
         }
-        (self._folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        try:
+            (self._folder / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"--output {self._folder}: {error.strerror}") from None
         return summary
 
 
@@ -145,19 +157,31 @@ class _Files:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failure: OSError | None = None
         for writer in self._writers.values():
-            writer.close()
+            try:
+                writer.close()
+            except OSError as closing:
+                failure = closing
         for name in self._writers:
             partial = self._path(name)
-            if kind is None:
+            if kind is None and failure is None:
                 partial.replace(partial.with_suffix(""))
             else:
                 partial.unlink(missing_ok=True)
+        if kind is None and failure is not None:
+            raise self._no_room(failure) from None
 
     def add(self, name: str, frame: pl.DataFrame) -> None:
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         writer = self._writers.get(name) or self._open(name, table.schema)
-        writer.write_table(table.cast(writer.schema))
+        try:
+            writer.write_table(table.cast(writer.schema))
+        except OSError as error:
+            raise self._no_room(error) from None
+
+    def _no_room(self, error: OSError) -> InputError:
+        return InputError(f"--output {self._folder}: {os.strerror(error.errno) if error.errno else error}")
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.parquet{PARTIAL}"
@@ -166,6 +190,6 @@ class _Files:
         try:
             writer = pq.ParquetWriter(self._path(name), schema, compression="zstd")
         except OSError as error:
-            raise InputError(f"--output {self._folder}: {error.strerror or error}") from None
+            raise self._no_room(error) from None
         self._writers[name] = writer
         return writer

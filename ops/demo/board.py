@@ -21,6 +21,9 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _HISTORY = 96
 _AREAS, _NEWS = 14, 12
 _STATUS_COLOURS = {"COMPLETE": "green", "INCOMPLETE": "yellow", "PROVISIONAL": "cyan"}
+_SHORT = {"duplicate": "twice", "dead_letter": "dead"}
+_NARROW = 110  # columns
+_STREAMS = 34
 _TOP = ("SubGeographicalRegion", "Substation")
 
 
@@ -83,42 +86,54 @@ class Board:
         """Put a line under the news."""
         self._news.append((time, what, colour))
 
-    def render(self) -> RenderableType:
-        """The whole dashboard."""
+    def render(self, width: int = 130) -> RenderableType:
+        """The whole dashboard, for a terminal of so many columns."""
+        narrow = width < _NARROW
         layout = Layout()
         foot = Layout(self._foot(), ratio=1, minimum_size=5)
         layout.split_column(Layout(self._head(), size=3), Layout(name="middle", ratio=2, minimum_size=12), foot)
-        layout["middle"].split_row(Layout(self._areas(), ratio=3), Layout(self._numbers(), ratio=2))
+        areas = Layout(self._areas(narrow), ratio=3)
+        layout["middle"].split_row(areas, Layout(self._numbers(narrow), ratio=2, minimum_size=_STREAMS))
         return layout
 
     def _head(self) -> Panel:
-        now = "…" if self.now is None else f"{self.now.astimezone(UTC):%a %Y-%m-%d %H:%M:%S} UTC"
+        now = "--" if self.now is None else f"{self.now.astimezone(UTC):%a %Y-%m-%d %H:%M:%S} UTC"
         return Panel(Text.assemble((now, "bold"), f"   {self.stage}"), title=self._title, box=box.ROUNDED)
 
-    def _areas(self) -> Panel:
+    def _areas(self, narrow: bool) -> Panel:
         table = Table(box=None, expand=True, padding=(0, 1))
-        for name in ("element", "loss kWh", "loss %", "last window %", "complete %", "status"):
-            table.add_column(name, justify="left" if name in {"element", "status"} else "right", no_wrap=True)
+        columns = ("element", "loss kWh", "loss %", "last window %", "complete %", "status")
+        kept = columns[:4] if narrow else columns
+        for name in kept:
+            shown = name.replace("last window", "now") if narrow else name
+            least = 7 if name == "element" else None
+            table.add_column(
+                shown, justify="left" if name in {"element", "status"} else "right", no_wrap=True, min_width=least
+            )
         top = [item for item in self._elements.items() if item[1].kind in _TOP]
         areas = [(name, e) for name, e in self._elements.items() if e.kind == "PowerTransformer"]
         areas.sort(key=lambda item: -_percent(item[1].loss, item[1].energy))
         for name, element in [*sorted(top), *areas[:_AREAS]]:
             _, loss, energy, complete, status, alarm = element.windows[max(element.windows)]
-            shown = Text(status if alarm == "NONE" else alarm, "red" if alarm != "NONE" else _STATUS_COLOURS[status])
-            table.add_row(
-                Text(name, "bold" if element.kind in _TOP else ""),
+            state = Text(status if alarm == "NONE" else alarm, "red" if alarm != "NONE" else _STATUS_COLOURS[status])
+            look = "red" if alarm != "NONE" else "bold" if element.kind in _TOP else ""
+            cells = (
+                Text(name, look),
                 f"{element.loss:,.1f}",
                 f"{_percent(element.loss, element.energy):.2f}",
                 f"{_percent(loss, energy):.2f}",
                 f"{100 * complete:.0f}",
-                shown,
+                state,
             )
-        return Panel(table, title="Line losses: the whole, and the worst areas", box=box.ROUNDED)
+            table.add_row(*cells[: len(kept)])
+        return Panel(
+            table, title="Line losses" if narrow else "Line losses: the whole, and the worst areas", box=box.ROUNDED
+        )
 
-    def _numbers(self) -> Panel:
+    def _numbers(self, narrow: bool) -> Panel:
         lines: list[RenderableType] = []
         region = next((e for e in self._elements.values() if e.kind == _TOP[0]), None)
-        if region is not None:
+        if region is not None and not narrow:
             history = [region.windows[start] for start in sorted(region.windows)][-_HISTORY:]
             lines.append(Text("loss of the region, % by window", "dim"))
             lines.append(Text(sparkline([_percent(row[1], row[2]) for row in history], 36), "cyan"))
@@ -126,13 +141,13 @@ class Board:
             lines.append(Text(sparkline([row[2] for row in history], 36), "cyan"))
         table = Table(box=None, padding=(0, 1))
         table.add_column("messages in", no_wrap=True)
-        table.add_column("", justify="right")
+        table.add_column("", justify="right", no_wrap=True, min_width=9)
+        table.add_row("results", f"{self.results:,}")
+        table.add_row("restated", f"{self._restated:,}")
+        for name in OUTCOMES:
+            table.add_row(f"readings {_SHORT.get(name, name)}", f"{self.readings.get(name, 0):,}")
         for topic, count in sorted(self.published.items()):
             table.add_row(topic, f"{count:,}")
-        for name in OUTCOMES:
-            table.add_row(f"meter readings: {name.replace('_', ' ')}", f"{self.readings.get(name, 0):,}")
-        table.add_row("results", f"{self.results:,}")
-        table.add_row("results restated", f"{self._restated:,}")
         return Panel(Group(*lines, table), title="Streams", box=box.ROUNDED)
 
     def _foot(self) -> Panel:

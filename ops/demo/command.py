@@ -42,7 +42,7 @@ def demo(
         gridflow demo --live --speed 1200
     """
     with errors_as_status():
-        options = _options(meters, days or (_LIVE_DAYS if live else DAYS), seed)
+        options = _options(meters, (_LIVE_DAYS if live else DAYS) if days is None else days, seed)
         try:
             ran = run_live(output, options, speed) if live else run_offline(output, options)
         except ServiceError as error:

@@ -17,6 +17,7 @@ from sinks.rows import highest_revision
 REGION = "SubGeographicalRegion"
 _NO_FLOW = "no flow yet"
 _ROUNDING_KWH = 0.01
+_EXCHANGE_KWH = 1.0  # over the whole time, gains and gaps at its end included
 # What only flows find that are not there yet, and of what kind it is.
 _UNWATCHED = {
     "CLOCK": "wrong clocks",
@@ -107,7 +108,7 @@ def _deliveries(
         energies = _energies(folder)
         gaps = energies.filter(pl.col("measured_share") < 1).select(pl.len()).collect().item()
         found = f"{gaps:,} windows bridged"
-        yield Finding("readings missing", f"{missing:,}", found, "less complete")
+        yield Finding("readings missing", f"{missing:,}", found, "outages included")
 
 
 def _registers(truth: Truth, folder: Path, truth_folder: Path) -> Iterator[Finding]:
@@ -119,15 +120,23 @@ def _registers(truth: Truth, folder: Path, truth_folder: Path) -> Iterator[Findi
         true = hits.join(known, on="meter_id").filter(
             (pl.col("window_start") <= pl.col("at")) & (pl.col("at") < pl.col("window_start") + pl.duration(minutes=15))
         )
-        pairs = true.join(_energies(folder), on=["meter_id", "window_start"], suffix="_found").collect()
-        right = pairs.filter((pl.col("import_kwh") - pl.col("import_kwh_found")).abs() < _ROUNDING_KWH).height
+        there = true.join(_energies(folder), on=["meter_id", "window_start"], suffix="_found").collect()
+        right = there.filter((pl.col("import_kwh") - pl.col("import_kwh_found")).abs() < _ROUNDING_KWH).height
         yield Finding("roll-overs", f"{turns.height}", f"{right} bridged to 0.01 kWh", "")
     exchanges = truth.events.filter(pl.col("kind") == "METER_EXCHANGE")
     if exchanges.height:
-        meters = set(exchanges["current"]) | set(exchanges["previous"])
-        there = _energies(folder).filter(pl.col("meter_id").is_in(list(meters))).select("meter_id").unique().collect()
-        found = f"{there.height // 2} continued"
-        yield Finding("meters exchanged", f"{exchanges.height}", found, "")
+        pairs = exchanges.lazy().select("previous", "current")
+        whole = pl.scan_parquet(truth_folder / "meter_energy.parquet").join(
+            pairs, left_on="meter_id", right_on="previous"
+        )
+        both = whole.group_by("meter_id", "current").agg(pl.col("import_kwh").sum()).collect()
+        energies = _energies(folder).group_by("meter_id").agg(pl.col("import_kwh").sum()).collect()
+        registered: dict[str, float] = dict(energies.iter_rows())
+        right = sum(
+            abs(registered.get(old, 0.0) + registered.get(new, 0.0) - kwh) < _EXCHANGE_KWH
+            for old, new, kwh in both.select("meter_id", "current", "import_kwh").iter_rows()
+        )
+        yield Finding("meters exchanged", f"{exchanges.height}", f"{right} bridged to {_EXCHANGE_KWH:g} kWh", "")
 
 
 def _unwatched(truth: Truth) -> Iterator[Finding]:

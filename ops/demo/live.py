@@ -31,12 +31,14 @@ from flows.wiring import schema_source
 from ops.console import err, out
 from ops.demo.board import Board
 from ops.demo.offline import INPUT, RESULTS, Demo, compare
+from ops.run_cli import DATASETS
 from ops.services import Services
 from ops.services.processes import free_ports
 from ops.settings import Settings, load_settings
 from ops.simulate_cli import publish_simulation
 from schemas import contract
 from sinks.metrics import OUTCOMES
+from sinks.parquet_folder import clear_dataset
 
 LOSSES = contract("grid.line-loss.v1")
 _LOG = "flow.log"
@@ -68,6 +70,8 @@ def run_live(folder: Path, options: Options, speed: float) -> Demo | None:
         PublishError: Kafka does not take the telemetry, or the flow has ended.
     """
     prepare(folder / INPUT)
+    for dataset in DATASETS:
+        clear_dataset(folder / RESULTS, dataset)
     with _ended_in_order(), Services(folder / "services", say=lambda line: err.print(line, markup=False)) as services:
         (port,) = free_ports(1)
         environment = {
@@ -95,12 +99,18 @@ def run_live(folder: Path, options: Options, speed: float) -> Demo | None:
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """A closed terminal, or a SIGTERM, ends it as Ctrl-C does: nothing that was started is left."""
+    """A closed terminal, or a SIGTERM, ends it as Ctrl-C does: nothing that was started is left.
+
+    A second signal does not keep it from stopping what it started.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_signal: int, _frame: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
@@ -203,7 +213,7 @@ class _Live:
             if self._failure is not None or self._stop.is_set():
                 return
             self._note()
-            picture.update(self.board.render(), refresh=True)
+            picture.update(self.board.render(out.width), refresh=True)
 
     def _note(self) -> None:
         board, options = self.board, self.simulation.options

@@ -18,6 +18,7 @@ from ops.report.totals import LEVELS, Span, together, topmost
 
 _MOST_ELEMENTS = 40  # a list to choose from that is longer is not read, and each picture takes place in the file
 _MOST_SUBSTATIONS = 60
+_MOST_NAMED = 12
 
 
 def sections_of(of: Material) -> Iterator[Section]:
@@ -117,6 +118,13 @@ def _network(of: Material, grid: Grid) -> Section:
         body.append(Panel("network", views, "The network, coloured by its losses."))
     else:
         body.append(_empty("The network has no feeders, and none of the elements that the results are of."))
+    if others := _resupplied(of):
+        body.append(
+            paragraph(
+                f"Supplied otherwise than recorded for some time, so that their losses by the record are not real: "
+                f"{', '.join(others[:_MOST_NAMED])}{' and others' if len(others) > _MOST_NAMED else ''}."
+            )
+        )
     if len(substations) > _MOST_SUBSTATIONS:
         body.append(paragraph(f"The {_MOST_SUBSTATIONS} with the greatest losses of {len(substations)} substations."))
     lead = "Boxes lie within what supplies them; they are as large as they have customers, and as brown as they lose."
@@ -128,6 +136,14 @@ def _network(of: Material, grid: Grid) -> Section:
         if switching is not None:
             lead += " The slider goes through what was switched."
     return Section("network", "Network", lead, body)
+
+
+def _resupplied(of: Material) -> list[str]:
+    """The feeders that have supplied others than they normally do, or fewer."""
+    supply = of.truth.supply.drop_nulls("fed_by").sort("time", maintain_order=True)
+    first = pl.col("fed_by").first().over("element_id")
+    moved = supply.with_columns(first.alias("normally")).filter(pl.col("fed_by") != pl.col("normally"))
+    return sorted({*moved["fed_by"], *moved["normally"]})
 
 
 def _suspects(of: Material) -> Section:

@@ -112,7 +112,8 @@ def _summary(of: Material) -> str:
     if areas.height:
         worst = areas.sort("loss_kwh", descending=True).row(0, named=True)
         said.append(
-            f"Of {count(areas.height)} areas {worst['element_id']} loses most: {energy(worst['loss_kwh'])}, or "
+            f"Of {count(areas.height)} area{'s' * (areas.height != 1)} {worst['element_id']} loses most: "
+            f"{energy(worst['loss_kwh'])}, or "
             f"{percent(worst['loss_percent'])} of what it takes."
         )
         over = areas.filter(pl.col("unaccounted_kwh") > pl.col("uncertainty_kwh")).height

@@ -63,6 +63,7 @@ class MessageFrames:
         self._shared = pl.DataFrame(shared, {name: _CONTRACT.polars[name] for name in shared})
         # Of measured runs the breaker's position, null without a breaker.
         self._position = pl.Series([dict(run.content or ()).get(POSITION) for run in runs], dtype=pl.String)
+        self._sq_base = ints(run.sq_base for run in runs)
         names = sorted({(ids[run.ied], run.control_block) for run in runs})
         ranks = {name: rank for rank, name in enumerate(names)}
         self._rank = ints(ranks[ids[run.ied], run.control_block] for run in runs)
@@ -95,7 +96,7 @@ class MessageFrames:
 
     def _sequence(self, found: Messages) -> Ints:
         reports = np.where(self._report[found.run], found.number % 0x1_0000, NONE)  # INT16U, IEC 61850-7-2
-        return np.where(self._goose[found.run], goose_numbers(found.number), reports)
+        return np.where(self._goose[found.run], goose_numbers(found.number + self._sq_base[found.run]), reports)
 
     def _times(self, found: Messages) -> Ints:
         state, drifted = self._state_time[found.run], self._fast[found.run] * (found.sent - self._since[found.run])

@@ -96,6 +96,8 @@ def goose_runs(
         entries = (*state.values.items(), *(added_entry(one + 1) for one in range(added)))
         run = replace(base, first=first, key=key, st_num=st_num, conf_rev=conf_rev, content=entries)
         run = clock.stamp(run, state.time)
+        if boot is not None:
+            run = replace(run, sq_base=1)  # 7-2: both numbers start at 1 when GoEna becomes true; 0 is a new state's
         if place == 0:
             first = state.time + phase - int(rhythm.offset(True, period, number))
             run = clock.stamp(replace(run, first=first, begin=number), first - delay)

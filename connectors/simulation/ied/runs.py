@@ -52,6 +52,7 @@ class Run:
         content: data set entries; None: no data set.
         measured: the measurands follow in the data set.
         false: sent by somebody else.
+        sq_base: sqNum of message number 0.
     """
 
     ied: int
@@ -75,6 +76,7 @@ class Run:
     content: Entries | None = None
     measured: bool = False
     false: bool = False
+    sq_base: int = 0
     source_address: str | None = None
     app_id: int | None = None
     st_num: int | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from connectors.simulation.chance import Chance, chosen
+from connectors.simulation.chance import Chance, chosen, how_many
 from connectors.simulation.events import EventKind
 from connectors.simulation.grid.city import City
 from connectors.simulation.grid.customers import Bools, Floats, Ints
@@ -217,7 +217,8 @@ def _rollovers(grid: Substation, options: Options, chance: Chance, first_import:
     stream = chance.stream("rollovers", grid.number)
     customers = grid.customers
     steady = np.flatnonzero((customers.solar_kw == 0) & (customers.annual_kwh > 1500))
-    picked = chosen(stream, options.faults.rollover_rate, steady)
+    wanted = min(how_many(options.faults.rollover_rate, len(customers)), len(steady))
+    picked = np.sort(stream.choice(steady, wanted, replace=False))
     taken = customers.annual_kwh[picked] / 365 * options.days
     first_import[picked] = REGISTER_END_KWH - taken * stream.uniform(0.2, 0.5, len(picked))
     return picked
@@ -234,5 +235,6 @@ def _exchanges(grid: Substation, city: City, options: Options, chance: Chance, t
             break
         old = city.meter(int(grid.customers.number[customer]))
         time = int(stream.integers(first // SECOND, last // SECOND)) * SECOND
+        time += SECOND if time % options.interval_us == 0 else 0  # no reading of the head-end's beside the fitter's
         found.append(Exchange(customer, time, f"{old}-2", round(float(stream.uniform(0, 3)), 3)))
     return found

@@ -160,7 +160,7 @@ class Readings:
         steps = np.arange(max(int(first) - 1, 0), min(int(last) + 1, options.steps) + 1)
         labels = options.start_us + options.interval_us * steps
         sent = self._meters.true_time(which, labels, options.start_us)
-        inside = (sent > bounds[0]) & (sent <= bounds[-1])
+        inside = (sent > bounds[0] - (first == 0)) & (sent <= bounds[-1])
         now, place = _interpolate(bounds, totals, np.clip(sent, bounds[0], bounds[-1]), which)
         before, previous = np.empty_like(now), np.empty_like(sent)
         for row in range(len(steps)):

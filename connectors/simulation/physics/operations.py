@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,8 @@ from connectors.simulation.chance import Chance, chosen, how_many
 from connectors.simulation.grid.customers import Ints
 from connectors.simulation.grid.layout import Feeder, Substation
 from connectors.simulation.options import Options
+
+log = logging.getLogger(__name__)
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -124,10 +127,19 @@ class _Planner:
 
     def run(self) -> None:
         rates, days = self.options.faults, self.options.days
-        for _ in range(how_many(rates.faults_per_day, days)):
-            self.fault()
-        for _ in range(how_many(rates.switching_per_day, days)):
-            self.resupply()
+        for what, wanted, draw in (
+            ("cable faults", how_many(rates.faults_per_day, days), self.fault),
+            ("re-supplies", how_many(rates.switching_per_day, days), self.resupply),
+        ):
+            done = sum(draw() for _ in range(wanted))
+            if done < wanted:
+                log.warning(
+                    "%s: %d of %d %s are left out: a ring is never in two of them at once, and the time is too short",
+                    self.grid.name,
+                    wanted - done,
+                    wanted,
+                    what,
+                )
 
     def slot(self, feeder: int, length: int) -> int | None:
         """A start at which a feeder's ring is idle for ``length``; None if none is found."""
@@ -165,10 +177,11 @@ class _Planner:
         """A length, at most a third of the whole."""
         return int(min(hours * HOUR, self.options.days * 24 * HOUR / 3))
 
-    def resupply(self) -> None:
+    def resupply(self) -> bool:
+        """Draw a planned re-supply; False if there is no room for it."""
         candidates = [i for i, f in enumerate(self.grid.feeders) if f.tie >= 0]
         if not candidates:
-            return
+            return False
         index = int(self.stream.choice(candidates))
         feeder = self.grid.feeders[index]
         switches = self.switches(feeder)
@@ -178,7 +191,7 @@ class _Planner:
         begin = self.slot(index, length)
         tie = self.open_point(feeder)
         if begin is None or tie is None:
-            return
+            return False
         # First the loop is closed, then cut elsewhere: nobody is without supply.
         self.do(begin, tie, True, "planned")
         self.do(begin + self.between(15, 60) * SECOND, switches[place][0], False, "planned")
@@ -187,8 +200,10 @@ class _Planner:
         # Behind XSWI1 is its own station, behind XSWI2 the next one.
         stations = tuple(feeder.stations[place // 2 :])
         self.plan.resupplies.append(Resupply(begin, begin + length, tie, switches[place][0], stations))
+        return True
 
-    def fault(self) -> None:
+    def fault(self) -> bool:
+        """Draw a cable fault; False if there is no room for it."""
         index = int(self.stream.integers(len(self.grid.feeders)))
         feeder = self.grid.feeders[index]
         place = int(self.stream.integers(len(feeder.stations)))
@@ -202,7 +217,7 @@ class _Planner:
         length = max(int(self.longest(7) * self.stream.uniform(0.5, 1.0)), manual + 30 * MINUTE)
         time = self.slot(index, length)
         if time is None:
-            return
+            return False
         tie = self.open_point(feeder)
         self.do(time + CLEARED, switches[0][0], False, "protection")
         # First what can be done from the control room: isolate, and supply both sides again.
@@ -229,12 +244,13 @@ class _Planner:
             self.do(end, tie, False, "remote")
         line = self.grid.stations[feeder.stations[place]].lines[0]
         self.plan.faults.append(CableFault(time, index, line, place, end, time + manual))
+        return True
 
 
 def _relocate(grid: Substation, options: Options, chance: Chance, plan: Plan) -> None:
     stream = chance.stream("relocations", grid.number)
-    first, last = options.start_us + options.interval_us, options.end_us - options.interval_us
-    span = (first + (last - first) // 4, first + 3 * (last - first) // 4 + 1)
+    length = options.end_us - options.start_us
+    span = (options.start_us + length // 4, options.start_us + 3 * length // 4)  # in the middle half
     customers = grid.customers
     for customer in sorted(grid.moved_service):
         phase = int(stream.integers(3))

@@ -24,12 +24,14 @@ class SwitchingState:
         closed: (lines, 2) whether each line is connected at its ends.
         fed_by: (stations,) index of the feeder that supplies each, or NOBODY.
         line_fed_by: (MV lines,) the same of each MV line, by its energised end.
+        looped: (feeders,) whether a feeder is in a loop with another: what flows over it belongs to neither.
     """
 
     time: int
     closed: Bools
     fed_by: Ints
     line_fed_by: Ints
+    looped: Bools
 
 
 class SwitchingHistory:
@@ -61,13 +63,14 @@ class SwitchingHistory:
         return self.states[bisect_right(self.times, time) - 1]
 
 
-def supply(grid: Substation, closed: Bools) -> tuple[Ints, Ints]:
+def supply(grid: Substation, closed: Bools) -> tuple[Ints, Ints, Bools]:
     """Breadth first from both busbars over connected MV lines.
 
     A station that is reached from two sides, while a loop is closed, counts for the feeder that reaches it first.
 
     Returns:
-        Of each station, and of each MV line, the feeder that supplies it, or NOBODY.
+        Of each station, and of each MV line, the feeder that supplies it, or NOBODY; of each feeder whether it meets
+        another one over a line that is connected at both ends.
     """
     mv_lines = [index for index, line in enumerate(grid.lines) if line.feeder >= 0]
     at_node: dict[int, list[tuple[int, int]]] = {}
@@ -93,4 +96,11 @@ def supply(grid: Substation, closed: Bools) -> tuple[Ints, Ints]:
                 node_fed_by[other] = feeder
                 open_.append(other)
     fed_by = np.array([node_fed_by.get(station.mv_node, NOBODY) for station in grid.stations], np.int64)
-    return fed_by, line_fed_by
+    looped = np.zeros(len(grid.feeders), bool)
+    for index in mv_lines:
+        if closed[index].all():
+            met = {node_fed_by.get(node, NOBODY) for node in grid.lines[index].ends} | {int(line_fed_by[index])}
+            met.discard(NOBODY)
+            if len(met) > 1:
+                looped[list(met)] = True
+    return fed_by, line_fed_by, looped

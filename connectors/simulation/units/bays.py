@@ -33,6 +33,10 @@ def state_changes(grid: Substation, plan: Plan) -> list[StateChange]:
             changes.append(StateChange(operation.time, ied, {POSITION: "on" if operation.closed else "off"}))
     for fault in plan.faults:
         ied = ied_of[grid.feeders[fault.feeder].breaker]
+        # The main's relay picks up too, and falls back when the feeder's has tripped: time grading.
+        main = f"{grid.mains[grid.feeders[fault.feeder].busbar][0]}-P1"
+        changes.append(StateChange(fault.time + PICK_UP, main, {START: "true"}))
+        changes.append(StateChange(fault.time + CLEARED + 20_000, main, {START: "false"}))
         changes.append(StateChange(fault.time + PICK_UP, ied, {START: "true"}))
         changes.append(StateChange(fault.time + OPERATE, ied, {TRIP: "true", TRIP_CONDITIONING: "true"}))
         reset = {START: "false", TRIP: "false", TRIP_CONDITIONING: "false"}

@@ -216,8 +216,9 @@ class _Events:
         for hop, ftu in enumerate(passed):
             self.add(ftu, "SFPI1.FltInd", fault.time + PICK_UP + 10_000 + 3_000 * hop, 1.0)
             self.add(ftu, "SFPI1.FltInd", fault.cleared + SECOND * hop, 0.0)
-            for phase in "ABC":
-                self.add(ftu, f"MMXU1.A.phs{phase}", fault.time + PICK_UP + 5_000, round(amperes, 3))
+            for unit in ("MMXU1",) if ftu == feeder.ftu else ("MMXU1", "MMXU2"):
+                for phase in "ABC":
+                    self.add(ftu, f"{unit}.A.phs{phase}", fault.time + PICK_UP + 5_000, round(amperes, 3))
 
     def lost_voltage(self, history: SwitchingHistory) -> None:
         for before, after in zip(history.states, history.states[1:], strict=False):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import fastavro
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from connectors.decode import Decoder
+from connectors.errors import InputError
 from connectors.files import open_readings, topic_paths
 from connectors.simulation.meters.metering import REGISTER_END_KWH
+from connectors.simulation.options import Faults, Options, preset
 from connectors.simulation.simulation import Simulation
 from connectors.simulation.write import write_simulation
 from schemas import all_contracts, contract
@@ -266,7 +270,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path_factory: pytest.TempPathFac
     folders = [tmp_path_factory.mktemp(f"run{run}") for run in range(3)]
     for folder, seed in zip(folders, (3, 3, 4), strict=True):
         write_simulation(Simulation(options("trouble", meters=150, days=0.5, seed=seed)), folder)
-    names = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file())
+    names = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("[!.]*") if path.is_file())
     assert len(names) >= 12
     for name in names:
         first, second, other = ((folder / name).read_bytes() for folder in folders)
@@ -283,4 +287,69 @@ def test_an_interrupted_simulation_leaves_nothing_that_looks_complete(tmp_path_f
 
     with pytest.raises(KeyboardInterrupt):
         write_simulation(Simulation(options(meters=60)), folder, stop)
-    assert not [path for path in folder.rglob("*") if path.is_file()]
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == [".simulated"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_elements_that_are_not_marked_as_switched_balance_whatever_is_operated(seed: int) -> None:
+    faults = preset("clean", switching_per_day=20.0, faults_per_day=seed % 2 * 2.0, moved_rate=0.02)
+    whole = Whole(Options(meters=1200, days=1, seed=seed, faults=faults))
+    areas = whole.truth["areas"].with_columns(
+        off=pl.col("energy_in_kwh") - pl.col("energy_out_kwh") - pl.col("technical_loss_kwh")
+    )
+    assert areas["switched"].any()
+    plain = areas.filter(~pl.col("switched"))
+    assert plain.filter(pl.col("off").abs() > 1e-6).is_empty()
+    # The substation as a whole always balances.
+    whole_grid = areas.filter(pl.col("element_kind") == "Substation")
+    assert whole_grid.filter(pl.col("off").abs() > 1e-6).is_empty()
+    assert (whole.truth["switches"]["cause"] == "planned").sum() >= 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"meters": 1, "days": 0.25},
+        {"meters": 2, "days": 1 / 96},
+        {"meters": 120, "days": 0.0104},
+        {"meters": 40, "days": 0.5, "start": datetime(2026, 3, 28, 20, tzinfo=UTC), "interval_minutes": 60},
+        {"meters": 40, "days": 0.5, "start": datetime(2026, 10, 24, 20, tzinfo=UTC), "interval_minutes": 30},
+    ],
+    ids=str,
+)
+def test_small_and_odd_simulations_run_with_all_that_goes_wrong(changes: dict[str, Any]) -> None:
+    every = {name: 1.0 for name in Faults.model_fields if name.endswith("_rate") and name != "missing_rate"}
+    for faults in (preset("trouble"), preset("trouble", **every)):
+        simulation = Simulation(Options(**changes, faults=faults))
+        readings = pl.concat([piece.frames[METER] for piece in simulation.pieces()])
+        assert readings.height
+        assert readings["received_time"].is_sorted()
+        assert simulation.tables()["meters"].height == changes["meters"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_room(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("full")
+    real, calls = pq.ParquetWriter.write_table, []
+
+    def full(self: Any, table: Any, *more: Any, **named: Any) -> None:
+        calls.append(table)
+        if len(calls) > 5:
+            raise OSError(errno.ENOSPC, "no room")
+        real(self, table, *more, **named)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(InputError, match="No space left on device") as raised:
+        write_simulation(Simulation(options(meters=60)), folder)
+    assert str(folder) in str(raised.value)
+    assert not list(folder.rglob("*.parquet*"))
+
+
+def test_what_is_not_from_a_simulation_is_not_replaced(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "truth").mkdir()
+    (folder / "truth" / "events.parquet").write_bytes(b"mine")
+    with pytest.raises(InputError, match="truth/ is there"):
+        write_simulation(Simulation(options(meters=20)), folder)
+    assert (folder / "truth" / "events.parquet").read_bytes() == b"mine"
