@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.simulation.chance import Chance
-from connectors.simulation.grid.customers import COMMERCIAL, Bools, Customers, Floats, Ints
+from connectors.simulation.grid.customers import COMMERCIAL, Customers, Floats
 from connectors.simulation.options import Options
 from connectors.simulation.physics.weather import Calendar, Weather, irradiance, smooth
 
@@ -171,13 +171,3 @@ def _running_mean(values: Floats, width: int) -> Floats:
     end = np.arange(1, len(values) + 1)
     begin = np.maximum(end - width, 0)
     return np.asarray((total[end] - total[begin]) / (end - begin))
-
-
-def phase_order(customers: Customers) -> Ints:
-    """Of each meter's terminals 1, 2, 3 the phase: those of a three-phase meter follow in the grid's rotation."""
-    return np.asarray((customers.phase[:, None] + np.arange(3)) % 3)
-
-
-def single_terminals(customers: Customers) -> Bools:
-    """(n, 3): which terminals a meter has."""
-    return np.asarray(~customers.single[:, None] | (np.arange(3) == 0))
