@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ops import dlq_cli, produce_cli, report_cli, run_cli, schemas_cli, simulate_cli, topics_cli
+from ops import dlq_cli, explain_cli, produce_cli, report_cli, run_cli, schemas_cli, simulate_cli, topics_cli
 from ops.console import Config, OneLineErrors, errors_as_status, out, settings_of
 from ops.demo.command import demo
 from ops.services import cli as services_cli
@@ -30,6 +30,7 @@ app.command()(report_cli.report)
 app.add_typer(topics_cli.app, name="topics")
 app.add_typer(schemas_cli.app, name="schemas")
 app.add_typer(dlq_cli.app, name="dlq")
+app.add_typer(explain_cli.app, name="explain")
 app.add_typer(services_cli.app, name="services")
 
 

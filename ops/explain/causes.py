@@ -1,0 +1,42 @@
+"""What changed from one revision of a line loss to the next, in words."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+
+_NOTHING_KWH = 5e-7  # less than a µWh is no change
+
+
+def causes(revisions: pl.DataFrame) -> list[str]:
+    """One text per revision, ascending: what it brought.
+
+    Args:
+        revisions: rows of LineLoss of one identity, by revision.
+    """
+    rows = revisions.to_dicts()
+    return ["first stated", *(_cause(before, after) for before, after in pairwise(rows))]
+
+
+def _cause(before: dict[str, Any], after: dict[str, Any]) -> str:
+    said = []
+    more = after["reporting_meters"] - before["reporting_meters"]
+    if more:
+        said.append(f"{abs(more)} {'more' if more > 0 else 'fewer'} meter{'s' * (abs(more) != 1)} measured in full")
+    if after["expected_meters"] != before["expected_meters"]:
+        said.append(f"the network has {after['expected_meters']} meters for it, not {before['expected_meters']}")
+    moved = [
+        f"{name} {after[column] - before[column]:+.3f} kWh"
+        for name, column in (("energy in", "energy_in_kwh"), ("energy out", "energy_out_kwh"))
+        if abs(after[column] - before[column]) > _NOTHING_KWH
+    ]
+    if moved:
+        said.append(", ".join(moved))
+    if after["completeness"] != before["completeness"] and not more:
+        said.append(f"measured {100 * before['completeness']:.2f} → {100 * after['completeness']:.2f} %")
+    if after["status"] != before["status"]:
+        closed = after["status"] == "INCOMPLETE"
+        said.append("closed: the allowed lateness is over" if closed else f"now {after['status']}")
+    return "; ".join(said) or "confirmed by readings that change nothing"
