@@ -26,6 +26,7 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PACKAGES = ("connectors", "flows")
+_WITHOUT = Path("connectors", "simulation")  # compiles nothing, and nothing of it is compiled in
 _KEPT_SECONDS = 30 * 86_400
 _config: Any = numba.config
 
@@ -34,7 +35,8 @@ def _cache_folder() -> Path | None:
     """A folder of its own for this state of the sources; None where none can be had."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
-    for source in sorted(path for package in _PACKAGES for path in (root / package).rglob("*.py")):
+    every = (path for package in _PACKAGES for path in (root / package).rglob("*.py"))
+    for source in sorted(path for path in every if root / _WITHOUT not in path.parents):
         digest.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     base = _config.CACHE_DIR or Path(home) / "gridflow"

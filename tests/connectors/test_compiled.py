@@ -97,3 +97,16 @@ def test_a_folder_that_goes_while_it_is_used_is_made_again(tmp_path: Path) -> No
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
+
+
+def test_the_simulation_compiles_nothing_and_nothing_compiled_rests_on_it() -> None:
+    """Its sources do not count for what is kept."""
+    root = PROJECT
+    simulation = root / "connectors" / "simulation"
+    assert len(list(simulation.rglob("*.py"))) > 30
+    for source in (*(root / "connectors").rglob("*.py"), *(root / "flows").rglob("*.py")):
+        text = source.read_text(encoding="utf-8")
+        if simulation in source.parents:
+            assert "connectors.compiled" not in text, source
+        elif "connectors.compiled" in text:
+            assert "connectors.simulation" not in text, source
