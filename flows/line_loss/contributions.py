@@ -185,7 +185,7 @@ class MeterShard:
         after = self._aligned(pairs)
         self._place.contribute(self.meters, pairs, after, +1, totals)
         changed = np.flatnonzero(before.facts != after.facts)
-        energies.add(pairs.take(changed), after.take(changed))
+        self._state(pairs.take(changed), after.take(changed), energies)
 
     def _affected(self, new: MeterReadings) -> Ranges:
         assert self.ticked is not None
@@ -218,6 +218,9 @@ class MeterShard:
         place = self._place
         return self.meters.align(place.limit, place.limit_facts, pairs.row, begin, begin + self.rules.window)
 
+    def _state(self, pairs: Pairs, aligned: MeterEnergies, energies: Energies) -> None:
+        energies.add(pairs, self._place.stated(pairs, aligned))
+
     # ------------------------------------------------------------------- ticks
 
     def _tick(self, watermark: int, totals: Sums, energies: Energies) -> None:
@@ -241,7 +244,7 @@ class MeterShard:
                 window = min(self._next_known(rows, window + count), until)
                 continue
             self._place.contribute(self.meters, pairs, aligned, +1, totals)
-            energies.add(pairs, aligned)
+            self._state(pairs, aligned, energies)
             window += count
         self.ticked = until
         if self.meters.crowded:
@@ -321,8 +324,7 @@ class MeterShard:
             self._place = new
             after = self._aligned(pairs)
             new.contribute(self.meters, pairs, after, +1, totals)
-            touched = np.flatnonzero(limited[pairs.row])
-            energies.add(pairs.take(touched), after.take(touched))
+            self._state(pairs, after, energies)
 
     # ---------------------------------------------------------------- recovery
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from flows.line_loss.meters import MeterEnergies, MeterRegisters
 from flows.line_loss.restatement import Pairs
-from flows.line_loss.roles import Roles
+from flows.line_loss.roles import Moments, Roles
 from flows.line_loss.rules import LossRules
 from flows.line_loss.sums import Sums
 from flows.streaming.alignment import micro_wh_per_us
@@ -30,6 +30,7 @@ class Placement:
         rules: the rules.
         segments: for what each row measures.
         claims: for what any version of the network has ever said that it measures.
+        versions: when the versions of the network begin that bear on where each is.
         limit: the greatest power that each can have, µWh/µs.
         limit_facts: on how many facts of the network that rests.
     """
@@ -37,6 +38,7 @@ class Placement:
     rules: LossRules
     segments: Roles
     claims: Roles
+    versions: Moments
     limit: npt.NDArray[np.float64]
     limit_facts: Ints
 
@@ -53,7 +55,14 @@ class Placement:
             rating, facts[row] = ratings.of_claims(claimed)
             if rating is not None:
                 power[row] = min(power[row], rating * rules.power_per_kva)
-        return cls(rules, Roles.of(segments, codes), Roles.of(claims, codes), micro_wh_per_us(power), facts)
+        return cls(
+            rules,
+            Roles.of(segments, codes),
+            Roles.of(claims, codes),
+            Moments.of([network.versions_about(meter) for meter in meters]),
+            micro_wh_per_us(power),
+            facts,
+        )
 
     def plus(self, more: Placement) -> Placement:
         """These rows, followed by more."""
@@ -61,9 +70,26 @@ class Placement:
             self.rules,
             self.segments.plus(more.segments),
             self.claims.plus(more.claims),
+            self.versions.plus(more.versions),
             np.concatenate([self.limit, more.limit]),
             np.concatenate([self.limit_facts, more.limit_facts]),
         )
+
+    def stated(self, pairs: Pairs, aligned: MeterEnergies) -> MeterEnergies:
+        """The energies as they are stated of the meters themselves; the revision counts the network's versions, too.
+
+        Of a meter that the network has taken out nothing is estimated: it takes nothing any more.
+        """
+        width = self.rules.window
+        end = (pairs.window + 1) * width
+        facts = aligned.facts + self.versions.before(pairs.row, end)
+        guessed = np.flatnonzero((aligned.measured == 0) & (self.versions.size[pairs.row] > 0))
+        there = self.segments.overlap(pairs.row[guessed], end[guessed] - width, end[guessed])
+        if there.all():
+            return replace(aligned, facts=facts)
+        imported, exported = aligned.imported.copy(), aligned.exported.copy()
+        imported[guessed[~there]] = exported[guessed[~there]] = 0
+        return replace(aligned, imported=imported, exported=exported, facts=facts)
 
     def contribute(self, meters: MeterRegisters, pairs: Pairs, aligned: MeterEnergies, sign: int, totals: Sums) -> None:
         """Add (or take away) the pairs' contributions to the elements for which the meters measure.

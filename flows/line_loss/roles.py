@@ -48,6 +48,22 @@ class Roles:
             head=np.concatenate([self.head, more.head]),
         )
 
+    def overlap(self, rows: Ints, begin: Ints, end: Ints) -> npt.NDArray[np.bool_]:
+        """Of each row whether any of its segments has something of an interval.
+
+        Args:
+            rows: n rows.
+            begin: n times, µs.
+            end: n times, µs.
+        """
+        which, segment = self.expand(rows)
+        hit = (self.begin[segment] < end[which]) & (self.end[segment] > begin[which])
+        if isinstance(which, slice):
+            return np.asarray(hit)
+        found = np.zeros(len(rows), bool)
+        found[which[hit]] = True
+        return found
+
     @cached_property
     def single(self) -> bool:
         """Every row has exactly one segment."""
@@ -71,3 +87,36 @@ class Roles:
         which = np.repeat(np.arange(len(rows)), size)
         offset = np.arange(len(which)) - np.repeat(np.cumsum(size) - size, size)
         return which, self.first[rows][which] + offset
+
+
+@dataclass
+class Moments:
+    """Ascending times of all rows; those of row r are ``time[first[r] : first[r] + size[r]]``."""
+
+    first: Ints
+    size: Ints
+    time: Ints
+
+    @classmethod
+    def of(cls, per_row: list[list[int]]) -> Moments:
+        """Flatten."""
+        size = np.array([len(times) for times in per_row], np.int64)
+        return cls(np.cumsum(size) - size, size, np.array([time for times in per_row for time in times], np.int64))
+
+    def plus(self, more: Moments) -> Moments:
+        """These rows, followed by more."""
+        return Moments(
+            first=np.concatenate([self.first, more.first + len(self.time)]),
+            size=np.concatenate([self.size, more.size]),
+            time=np.concatenate([self.time, more.time]),
+        )
+
+    def before(self, rows: Ints, end: Ints) -> Ints:
+        """How many of each row's times are before an end, µs."""
+        size = self.size[rows]
+        if not len(rows) or int(self.time.max(initial=np.iinfo(np.int64).min)) < int(end.min()):
+            return size  # the usual case
+        which = np.repeat(np.arange(len(rows)), size)
+        offset = np.arange(len(which)) - np.repeat(np.cumsum(size) - size, size)
+        earlier = self.time[self.first[rows][which] + offset] < end[which]
+        return np.bincount(which[earlier], minlength=len(rows)).astype(np.int64)

@@ -186,6 +186,18 @@ class NetworkTable:
                     merged[key] = Segment(begin, MAXIMUM, *key)
         return sorted(merged.values(), key=lambda s: (s.begin, s.element))
 
+    def versions_about(self, device: str) -> list[int]:
+        """When the versions begin, µs, ascending, that bear on where a device is.
+
+        Those of the elements that some version names it for, from the first on that does.
+        """
+        times: list[int] = []
+        for element in self._elements_of(device):
+            versions = self._versions[element]
+            first = min(v.valid_from for v in versions if v.device == device)
+            times += [v.valid_from for v in versions if v.valid_from >= first]
+        return times if len(times) < 2 else sorted(times)
+
     def facts(self) -> dict[str, list[int]]:
         """Of each element the times (µs, ascending) from which versions of it or of what it holds say something."""
         found: dict[str, list[int]] = defaultdict(list)

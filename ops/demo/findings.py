@@ -130,9 +130,7 @@ def _registers(truth: Truth, folder: Path, truth_folder: Path) -> Iterator[Findi
             pairs, left_on="meter_id", right_on="previous"
         )
         both = whole.group_by("meter_id", "current").agg(pl.col("import_kwh").sum()).collect()
-        # What is wholly estimated is of the time when the meter was not there.
-        measured = _energies(folder).filter(pl.col("measured_share") > 0)
-        energies = measured.group_by("meter_id").agg(pl.col("import_kwh").sum()).collect()
+        energies = _energies(folder).group_by("meter_id").agg(pl.col("import_kwh").sum()).collect()
         registered: dict[str, float] = dict(energies.iter_rows())
         right = sum(
             abs(registered.get(old, 0.0) + registered.get(new, 0.0) - kwh) < _EXCHANGE_KWH

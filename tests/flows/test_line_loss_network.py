@@ -240,3 +240,59 @@ def test_after_a_long_silence_it_does_not_matter_how_the_log_was_cut() -> None:
         found.append((calculation.final_losses, calculation.final_energies))
     assert found[0][0].equals(found[1][0])
     assert found[0][1].equals(found[1][1])
+
+
+def exchanged() -> pl.DataFrame:
+    """A second meter, A2, takes the place of A."""
+    return versions(
+        [
+            {
+                "element_id": "UP-A",
+                "kind": "UsagePoint",
+                "container_id": "T1",
+                "measuring_device_id": "A2",
+                "valid_from": MOVE,
+            }
+        ]
+    )
+
+
+def test_a_meter_that_was_taken_out_is_not_estimated_whenever_that_is_learnt() -> None:
+    """Else its energies and those of the new one would count twice in a sum over meters."""
+    old = [r for r in readings() if r.meter != "A" or r.time <= MOVE]
+    at_move = 1.5 * (MOVE - START) / (15 * MINUTE)
+    new = [
+        Reading("A2", max(MOVE, START + n * 15 * MINUTE), 0.0, None, 0, None)
+        for n in range(int((MOVE - START) // (15 * MINUTE)), 33)
+    ]
+    new = [replace(r, imported=round(1.5 * (r.time - START) / (15 * MINUTE) - at_move, 6)) for r in new]
+    last = Reading("A", MOVE, round(at_move, 6), None, 0, None)
+    every = sorted([*old, last, *new], key=lambda r: r.time)
+    results = []
+    for seed in range(16):
+        chance = random.Random(seed)
+        steps: list[list[Reading] | pl.DataFrame] = [every[i : i + 20] for i in range(0, len(every), 20)]
+        if seed:
+            chance.shuffle(steps)
+        for version in (network_of(AREAS), exchanged()):
+            steps.insert(0 if seed % 4 == 0 else chance.randint(0, len(steps)), version)
+        calculation = Calculation(shards=1 + seed % 3)
+        for step in steps:
+            if isinstance(step, pl.DataFrame):
+                calculation.network(step)
+            else:
+                calculation.readings(step)
+            calculation.restart()
+        calculation.end()
+        results.append(calculation.final_energies)
+    assert all(energies.equals(results[0]) for energies in results[1:])
+    window = 15 * MINUTE
+    own = results[0].filter(pl.col("meter_id").is_in(["A", "A2"])).sort("window_start")
+    by_window = (
+        own.group_by("window_start", maintain_order=True).agg(pl.col("import_kwh").sum())["import_kwh"].to_list()
+    )
+    inside = int((MOVE - START) // window)
+    assert by_window[:inside] == pytest.approx([1.5] * inside)
+    assert by_window[inside + 1 :] == pytest.approx([1.5] * (32 - inside - 1))
+    # In the window of the exchange each is stated for all of it.
+    assert 1.5 <= by_window[inside] <= 3.0 + 1e-6
