@@ -70,6 +70,14 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
 
 
+def wrong_option(error: ValidationError) -> InputError:
+    """What a model says of the first value that it does not take, with the option's name and the value."""
+    first = error.errors(include_url=False)[0]
+    option = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"][-1:])
+    shown = f" (got {first['input']!r})" if isinstance(first["input"], int | float | str) else ""
+    return InputError(f"{option}{first['msg'].removeprefix('Value error, ')}{shown}")
+
+
 @contextmanager
 def share_progress(what: str) -> Iterator[Callable[[float], None]]:
     """A progress bar on a terminal, nothing elsewhere; gives what is to be told of the share that is done."""

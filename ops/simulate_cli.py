@@ -22,7 +22,7 @@ from connectors.simulation.options import Faults, Options, Preset, preset
 from connectors.simulation.simulation import NETWORK, STREAMS, Simulation
 from connectors.simulation.write import TRUTH, TruthWriter, prepare, write_simulation
 from flows.wiring import schema_source
-from ops.console import Config, err, errors_as_status, out, settings_of, share_progress
+from ops.console import Config, err, errors_as_status, out, settings_of, share_progress, wrong_option
 from ops.settings import Settings
 from schemas import contract
 from schemas.encode import Encoder
@@ -71,7 +71,7 @@ def simulate(
         return
     with errors_as_status(), share_progress("simulating") as progress:
         assert output is not None
-        prepare(output)
+        prepare(output)  # before seconds are spent on the city
         summary = write_simulation(Simulation(options), output, progress)
     out.print(summary_table(summary))
     out.print(f"{output} holds the telemetry, {output / TRUTH} the truth", markup=False)
@@ -83,10 +83,7 @@ def _options(faults: Preset, given: dict[str, Any]) -> Options:
     try:
         return Options(**known, faults=preset(faults, **rates))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        option = "".join(f"--{str(part).replace('_', '-')}: " for part in first["loc"][-1:])
-        shown = f" (got {first['input']!r})" if isinstance(first["input"], int | float | str) else ""
-        raise InputError(f"{option}{first['msg'].removeprefix('Value error, ')}{shown}") from None
+        raise wrong_option(error) from None
 
 
 def _into_kafka(options: Options, settings: Settings, speed: float, output: Path | None) -> None:

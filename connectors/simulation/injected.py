@@ -33,6 +33,7 @@ class Injected:
         self._grid, self._city, self._options = grid, city, options
         self._plan, self._meters, self._wrong = plan, meters, wrong
         self._history, self._currents = history, currents
+        self._customers = np.bincount(grid.customers.area, minlength=len(grid.stations))
         self._unregistered = np.zeros(len(grid.customers))
         self._resupplied: dict[int, float] = {}
 
@@ -136,7 +137,6 @@ class Injected:
 
     def _operations(self) -> list[Event]:
         grid, found = self._grid, []
-        customers = np.bincount(grid.customers.area, minlength=len(grid.stations))
         for number, item in enumerate(self._plan.resupplies):
             names = [grid.stations[station].name for station in item.stations]
             found.append(
@@ -149,7 +149,7 @@ class Injected:
                     details={
                         "opened": item.opened,
                         "stations": ",".join(names),
-                        "customers": int(customers[list(item.stations)].sum()),
+                        "customers": int(self._customers[list(item.stations)].sum()),
                     },
                 )
             )
@@ -168,18 +168,17 @@ class Injected:
         return found + self._outages()
 
     def _outages(self) -> list[Event]:
-        grid = self._grid
         found: list[Event] = []
         since: dict[int, int] = {}
-        customers = np.bincount(grid.customers.area, minlength=len(grid.stations))
         for state in self._history.states:
             for station, feeder in enumerate(state.fed_by.tolist()):
                 if feeder == NOBODY:
                     since.setdefault(station, state.time)
                 elif station in since:
-                    found.append(self._outage(station, since.pop(station), state.time, int(customers[station])))
-        found += [self._outage(station, begin, None, int(customers[station])) for station, begin in since.items()]
+                    found.append(self._outage(station, since.pop(station), state.time))
+        found += [self._outage(station, begin, None) for station, begin in since.items()]
         return found
 
-    def _outage(self, station: int, begin: int, end: int | None, customers: int) -> Event:
-        return Event(EventKind.DE_ENERGISED, self._grid.stations[station].name, begin, end, amount=customers)
+    def _outage(self, station: int, begin: int, end: int | None) -> Event:
+        name, customers = self._grid.stations[station].name, int(self._customers[station])
+        return Event(EventKind.DE_ENERGISED, name, begin, end, amount=customers)

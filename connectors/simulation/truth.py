@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -40,7 +40,7 @@ class _Sums:
     lines: Floats
     transformers: Floats
     unregistered: Floats
-    switched: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    switched: Floats
 
 
 class AreaTruth:

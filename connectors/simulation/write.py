@@ -96,22 +96,19 @@ class TruthWriter:
         self._simulation, self._folder = simulation, folder
         self._rows: Counter[str] = Counter()
         self._deliveries: Counter[str] = Counter()
-        self._files: _Files | None = None
+        self._files = _Files(folder, {})
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._files = _Files(self._folder, {})
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._files is not None
         self._files.__exit__(kind, error, trace)
 
     def add(self, piece: Piece) -> None:
         """Take up a piece."""
-        assert self._files is not None
         for topic, frame in piece.frames.items():
             self._rows[topic] += frame.height
         for name, frame in piece.truth.items():

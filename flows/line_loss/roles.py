@@ -83,10 +83,14 @@ class Roles:
         """For each row all its segments: index of the row in ``rows``, and of the segment."""
         if self.single:
             return slice(None), self.first[rows]
-        size = self.size[rows]
-        which = np.repeat(np.arange(len(rows)), size)
-        offset = np.arange(len(which)) - np.repeat(np.cumsum(size) - size, size)
-        return which, self.first[rows][which] + offset
+        return _expanded(self.first[rows], self.size[rows])
+
+
+def _expanded(first: Ints, size: Ints) -> tuple[Ints, Ints]:
+    """Of n stretches, each ``first[i] : first[i] + size[i]``, all members: which stretch each is of, and its place."""
+    which = np.repeat(np.arange(len(size)), size)
+    offset = np.arange(len(which)) - np.repeat(np.cumsum(size) - size, size)
+    return which, first[which] + offset
 
 
 @dataclass
@@ -116,7 +120,6 @@ class Moments:
         size = self.size[rows]
         if not len(rows) or int(self.time.max(initial=np.iinfo(np.int64).min)) < int(end.min()):
             return size  # the usual case
-        which = np.repeat(np.arange(len(rows)), size)
-        offset = np.arange(len(which)) - np.repeat(np.cumsum(size) - size, size)
-        earlier = self.time[self.first[rows][which] + offset] < end[which]
+        which, place = _expanded(self.first[rows], size)
+        earlier = self.time[place] < end[which]
         return np.bincount(which[earlier], minlength=len(rows)).astype(np.int64)

@@ -15,6 +15,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from flows.streaming.network import TRANSFORMER
+from ops.report.totals import LEVELS
 from sinks.metrics import OUTCOMES
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -24,7 +26,7 @@ _STATUS_COLOURS = {"COMPLETE": "green", "INCOMPLETE": "yellow", "PROVISIONAL": "
 _SHORT = {"duplicate": "twice", "dead_letter": "dead"}
 _NARROW = 110  # columns
 _STREAMS = 34
-_TOP = ("SubGeographicalRegion", "Substation")
+_TOP = LEVELS[:2]
 
 
 @dataclass
@@ -111,7 +113,7 @@ class Board:
                 shown, justify="left" if name in {"element", "status"} else "right", no_wrap=True, min_width=least
             )
         top = [item for item in self._elements.items() if item[1].kind in _TOP]
-        areas = [(name, e) for name, e in self._elements.items() if e.kind == "PowerTransformer"]
+        areas = [(name, e) for name, e in self._elements.items() if e.kind == TRANSFORMER]
         areas.sort(key=lambda item: -_percent(item[1].loss, item[1].energy))
         for name, element in [*sorted(top), *areas[:_AREAS]]:
             _, loss, energy, complete, status, alarm = element.windows[max(element.windows)]

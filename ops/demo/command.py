@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from connectors.errors import InputError
-from connectors.simulation.options import Options
-from ops.console import errors_as_status, fail, out
+from ops.console import errors_as_status, fail, out, wrong_option
 from ops.demo.live import run_live
 from ops.demo.offline import DAYS, METERS, RESULTS, demo_options, findings_table, losses_table, run_offline
 from ops.services import ServiceError
@@ -42,7 +40,10 @@ def demo(
         gridflow demo --live --speed 1200
     """
     with errors_as_status():
-        options = _options(meters, (_LIVE_DAYS if live else DAYS) if days is None else days, seed)
+        try:
+            options = demo_options(meters, (_LIVE_DAYS if live else DAYS) if days is None else days, seed)
+        except ValidationError as error:
+            raise wrong_option(error) from None
         try:
             ran = run_live(output, options, speed) if live else run_offline(output, options)
         except ServiceError as error:
@@ -53,12 +54,3 @@ def demo(
     out.print(losses_table(ran.results))
     out.print(findings_table(ran.findings))
     out.print(f"results: {output / RESULTS}\nreport:  {ran.report.absolute().as_uri()}", markup=False, soft_wrap=True)
-
-
-def _options(meters: int, days: float, seed: int) -> Options:
-    try:
-        return demo_options(meters, days, seed)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "".join(f"--{part}: " for part in first["loc"])
-        raise InputError(f"{name}{first['msg'].removeprefix('Value error, ')}") from None

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from connectors.simulation.write import SUMMARY
-from ops.report.data import METER_ENERGY, Results, Truth
+from flows.streaming.network import REGION
+from ops.report.data import METER_ENERGY, Results, Truth, dataset_files
 from ops.report.totals import per_element
 from sinks.rows import highest_revision
 
-REGION = "SubGeographicalRegion"
 _NO_FLOW = "no flow yet"
 _ROUNDING_KWH = 0.01
 _EXCHANGE_KWH = 1.0  # over the whole time, gains and gaps at its end included
@@ -60,11 +60,12 @@ def findings_of(
         counts: what became of the meter readings, by outcome.
     """
     summary = json.loads((truth_folder / SUMMARY).read_text(encoding="utf-8"))
+    energies = _energies(folder)
     rows = [
         _loss(results),
         *_thefts(results, truth),
-        *_deliveries(results, summary["deliveries"], folder, counts),
-        *_registers(truth, folder, truth_folder),
+        *_deliveries(results, summary["deliveries"], energies, counts),
+        *_registers(truth, energies, truth_folder),
         *_unwatched(truth),
     ]
     return pl.DataFrame(rows, schema=list(Finding._fields), orient="row")
@@ -95,7 +96,7 @@ def _thefts(results: Results, truth: Truth) -> Iterator[Finding]:
 
 
 def _deliveries(
-    results: Results, injected: Mapping[str, int], folder: Path, counts: Mapping[str, int]
+    results: Results, injected: Mapping[str, int], energies: pl.DataFrame, counts: Mapping[str, int]
 ) -> Iterator[Finding]:
     late = injected.get("LATE", 0) + injected.get("OUT_OF_ORDER", 0)
     if late:
@@ -105,33 +106,30 @@ def _deliveries(
     if twice := injected.get("DUPLICATE", 0):
         yield Finding("readings twice", f"{twice:,}", f"{counts['duplicate']:,} dropped", "")
     if missing := injected.get("MISSING", 0):
-        energies = _energies(folder)
-        gaps = energies.filter(pl.col("measured_share") < 1).select(pl.len()).collect().item()
+        gaps = energies.filter(pl.col("measured_share") < 1).height
         found = f"{gaps:,} windows bridged"
         yield Finding("readings missing", f"{missing:,}", found, "outages included")
 
 
-def _registers(truth: Truth, folder: Path, truth_folder: Path) -> Iterator[Finding]:
-    """Registers that roll over: is the energy of the window still right?"""
+def _registers(truth: Truth, energies: pl.DataFrame, truth_folder: Path) -> Iterator[Finding]:
+    """Registers that roll over, and meters that are exchanged: is the energy still right?"""
+    known = pl.scan_parquet(truth_folder / "meter_energy.parquet")
     turns = truth.events.filter(pl.col("kind") == "REGISTER_ROLLOVER")
     if turns.height:
-        known = pl.scan_parquet(truth_folder / "meter_energy.parquet")
         hits = turns.lazy().select(pl.col("element_id").alias("meter_id"), pl.col("start").alias("at"))
         true = hits.join(known, on="meter_id").filter(
             (pl.col("window_start") <= pl.col("at")) & (pl.col("at") < pl.col("window_start") + pl.duration(minutes=15))
         )
-        there = true.join(_energies(folder), on=["meter_id", "window_start"], suffix="_found").collect()
+        there = true.join(energies.lazy(), on=["meter_id", "window_start"], suffix="_found").collect()
         right = there.filter((pl.col("import_kwh") - pl.col("import_kwh_found")).abs() < _ROUNDING_KWH).height
         yield Finding("roll-overs", f"{turns.height}", f"{right} bridged to 0.01 kWh", "")
     exchanges = truth.events.filter(pl.col("kind") == "METER_EXCHANGE")
     if exchanges.height:
         pairs = exchanges.lazy().select("previous", "current")
-        whole = pl.scan_parquet(truth_folder / "meter_energy.parquet").join(
-            pairs, left_on="meter_id", right_on="previous"
-        )
+        whole = known.join(pairs, left_on="meter_id", right_on="previous")
         both = whole.group_by("meter_id", "current").agg(pl.col("import_kwh").sum()).collect()
-        energies = _energies(folder).group_by("meter_id").agg(pl.col("import_kwh").sum()).collect()
-        registered: dict[str, float] = dict(energies.iter_rows())
+        sums = energies.group_by("meter_id").agg(pl.col("import_kwh").sum())
+        registered: dict[str, float] = dict(sums.iter_rows())
         right = sum(
             abs(registered.get(old, 0.0) + registered.get(new, 0.0) - kwh) < _EXCHANGE_KWH
             for old, new, kwh in both.select("meter_id", "current", "import_kwh").iter_rows()
@@ -146,10 +144,8 @@ def _unwatched(truth: Truth) -> Iterator[Finding]:
             yield Finding(what, f"{count}", "", _NO_FLOW)
 
 
-def _energies(folder: Path) -> pl.LazyFrame:
+def _energies(folder: Path) -> pl.DataFrame:
     """The aligned energies, of each identity the row of the highest revision."""
-    files = sorted((folder / METER_ENERGY.dataset).glob("**/*.parquet"))
-    if not files:
-        return METER_ENERGY.empty().lazy()
-    rows: Any = pl.scan_parquet(files, hive_partitioning=False).collect()
-    return highest_revision(rows, METER_ENERGY.identity).lazy()
+    files = dataset_files(folder, METER_ENERGY)
+    rows = pl.read_parquet(files, hive_partitioning=False) if files else METER_ENERGY.empty()
+    return highest_revision(rows, METER_ENERGY.identity)

@@ -13,8 +13,8 @@ from connectors.files import topic_paths
 from flows.line_loss.flow import METER_TOPIC
 from flows.streaming.event_time import to_micros
 from flows.streaming.network import USAGE_POINT, NetworkTable
-from ops.report.data import DEAD_LETTER, LINE_LOSS, METER_ENERGY, NETWORK, read_network
-from schemas import contract
+from ops.report.data import DEAD_LETTER, LINE_LOSS, METER_ENERGY, NETWORK, dataset_files, read_network
+from schemas import Contract, contract
 from sinks.rows import highest_revision
 
 HEAD, CUSTOMER = "head", "customer"
@@ -126,7 +126,7 @@ def readings_around(readings: pl.DataFrame, start: datetime, end: datetime) -> p
 
 
 def _revisions(output: Path, element: str, time: datetime) -> pl.DataFrame:
-    found = _scan(output, LINE_LOSS.dataset)
+    found = _scan(output, LINE_LOSS)
     own = found.filter(pl.col("element_id") == element).collect() if found is not None else LINE_LOSS.empty()
     if own.is_empty():
         known: list[str] = []
@@ -144,7 +144,7 @@ def _revisions(output: Path, element: str, time: datetime) -> pl.DataFrame:
 
 
 def _energies(output: Path, placed: pl.DataFrame, start: datetime) -> pl.DataFrame:
-    found = _scan(output, METER_ENERGY.dataset)
+    found = _scan(output, METER_ENERGY)
     rows = METER_ENERGY.empty()
     if found is not None:
         names = placed["meter_id"].implode()
@@ -170,7 +170,7 @@ def _letters(output: Path, meters: list[str], start: datetime, end: datetime) ->
         "time": DEAD_LETTER.polars["time"],
         **dict.fromkeys(("meter_id", "error_class", "error_message"), pl.String()),
     }
-    found = _scan(output, DEAD_LETTER.dataset)
+    found = _scan(output, DEAD_LETTER)
     if found is None:
         return pl.DataFrame(schema=columns)
     around = pl.col("time").is_between(start - _AROUND, end + _AROUND)
@@ -193,8 +193,8 @@ def _readings(telemetry: Path, meters: list[str], start: datetime, end: datetime
         raise InputError(f"{telemetry}: {METER_TOPIC} cannot be read: {error}") from None
 
 
-def _scan(output: Path, dataset: str) -> pl.LazyFrame | None:
-    if not (output / dataset).is_dir():
-        raise InputError(f"{output}: holds no {dataset}, which `gridflow replay` writes")
-    files = sorted((output / dataset).glob("**/*.parquet"))
+def _scan(output: Path, of: Contract) -> pl.LazyFrame | None:
+    if not (output / of.dataset).is_dir():
+        raise InputError(f"{output}: holds no {of.dataset}, which `gridflow replay` writes")
+    files = dataset_files(output, of)
     return pl.scan_parquet(files, hive_partitioning=False) if files else None

@@ -25,7 +25,7 @@ def explained(evidence: Evidence) -> Iterator[RenderableType]:
     yield from _meters(evidence)
     yield _revisions(evidence)
     if evidence.readings is not None and evidence.readings.height:
-        yield _readings(evidence.readings, evidence)
+        yield _readings(evidence.readings)
     if evidence.letters.height:
         yield _letters(evidence.letters)
 
@@ -99,9 +99,7 @@ def _revisions(evidence: Evidence) -> Table:
     return table
 
 
-def _readings(readings: pl.DataFrame, evidence: Evidence) -> Table:
-    end = evidence.row["window_end"]
-    assert isinstance(end, datetime)
+def _readings(readings: pl.DataFrame) -> Table:
     table = Table(title="Their readings next to the window", box=box.SIMPLE, padding=(0, 1))
     for name in ("meter", "where", "time", "received", "import kWh", "export kWh"):
         table.add_column(name, justify="right" if name.endswith("kWh") else "left", overflow="fold")

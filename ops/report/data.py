@@ -170,10 +170,11 @@ def restatements(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _dataset(folder: Path, of: Contract, schema: pl.Schema) -> pl.DataFrame:
     required = frozenset(of.identity) | (frozenset({"revision"}) & frozenset(schema))
-    return _read(_files(folder, of), schema, required)
+    return _read(dataset_files(folder, of), schema, required)
 
 
-def _files(folder: Path, of: Contract) -> list[Path]:
+def dataset_files(folder: Path, of: Contract) -> list[Path]:
+    """The files of a dataset in an output folder, by name; none where it has no rows."""
     return sorted((folder / of.dataset).glob("**/*.parquet"))
 
 
@@ -181,7 +182,7 @@ def _count_meters(folder: Path) -> int:
     # Millions of rows of which one column is asked for: never all in memory.
     scans = [
         pl.scan_parquet(path, hive_partitioning=False).select("meter_id").unique()
-        for path in _files(folder, METER_ENERGY)
+        for path in dataset_files(folder, METER_ENERGY)
     ]
     if not scans:
         return 0

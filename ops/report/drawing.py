@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from flows.streaming.network import TRANSFORMER
 from ops.report.layout import Lane, Point, lay_out
 from ops.report.topology import BUSBAR, LINE, SWITCHES, Element, Grid, Group
-from ops.report.totals import TRANSFORMER
 
 SOURCE, WINDING, BUS = -1.5, -0.8, 0.0
 """Where the infeed, the transformers and the busbars of the substation lie; its feeders begin at the busbars."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from flows.streaming.network import TRANSFORMER
 from ops.report.data import LATE
-from ops.report.totals import TRANSFORMER, Span, step_of
+from ops.report.totals import Span, step_of
 
 SUSPECT_SCHEMA = pl.Schema(
     {

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from ops.report.totals import TRANSFORMER
+from flows.streaming.network import TRANSFORMER, USAGE_POINT
 
 SUBSTATION, FEEDER, BUSBAR, LINE = "Substation", "Feeder", "BusbarSection", "ACLineSegment"
 SWITCHES = ("Breaker", "LoadBreakSwitch")
-USAGE_POINT = "UsagePoint"
 
 
 @dataclass(frozen=True, slots=True)

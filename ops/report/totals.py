@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-TRANSFORMER = "PowerTransformer"
-LEVELS = ("SubGeographicalRegion", "Substation", "BusbarSection", "Feeder", TRANSFORMER)
+from flows.streaming.network import REGION, TRANSFORMER
+
+LEVELS = (REGION, "Substation", "BusbarSection", "Feeder", TRANSFORMER)
 """Kinds of elements with a balance, from the whole to its parts."""
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)

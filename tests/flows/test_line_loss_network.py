@@ -33,18 +33,23 @@ def readings(hours: int = 8) -> list[Reading]:
     return found
 
 
-def moved() -> pl.DataFrame:
+def from_the_move_on(container: str, device: str) -> pl.DataFrame:
+    """A version of A's usage point."""
     return versions(
         [
             {
                 "element_id": "UP-A",
                 "kind": "UsagePoint",
-                "container_id": "T2",
-                "measuring_device_id": "A",
+                "container_id": container,
+                "measuring_device_id": device,
                 "valid_from": MOVE,
             }
         ]
     )
+
+
+def moved() -> pl.DataFrame:
+    return from_the_move_on("T2", "A")
 
 
 def losses(calculation: Calculation, element: str) -> list[float]:
@@ -244,17 +249,7 @@ def test_after_a_long_silence_it_does_not_matter_how_the_log_was_cut() -> None:
 
 def exchanged() -> pl.DataFrame:
     """A second meter, A2, takes the place of A."""
-    return versions(
-        [
-            {
-                "element_id": "UP-A",
-                "kind": "UsagePoint",
-                "container_id": "T1",
-                "measuring_device_id": "A2",
-                "valid_from": MOVE,
-            }
-        ]
-    )
+    return from_the_move_on("T1", "A2")
 
 
 def test_a_meter_that_was_taken_out_is_not_estimated_whenever_that_is_learnt() -> None:

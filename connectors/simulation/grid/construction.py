@@ -90,7 +90,6 @@ class _Builder:
             self.customers,
             self.customer_node,
             {},
-            {},
             self.old_service,
         )
         for customer in sorted(moved):
@@ -240,7 +239,6 @@ class _Builder:
             closed=(False, True),
             recorded=False,
         )
-        built.new_area[customer] = area
 
 
 def _trunk(kw: float, metres: float) -> Cable:

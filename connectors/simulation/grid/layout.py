@@ -118,7 +118,7 @@ class Substation:
         customers: all customers.
         customer_node: node of each customer.
         moved_service: of each customer that is to be moved the line that then serves it.
-        new_area: of each of these the area that it is moved to.
+        old_service: of each of these the line that serves it until then.
     """
 
     number: int
@@ -133,7 +133,6 @@ class Substation:
     customers: Customers
     customer_node: Ints
     moved_service: dict[int, int]
-    new_area: dict[int, int]
     old_service: dict[int, int]
 
     @property

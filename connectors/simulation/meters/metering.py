@@ -15,9 +15,9 @@ from connectors.simulation.grid.city import City
 from connectors.simulation.grid.customers import Bools, Floats, Ints
 from connectors.simulation.grid.layout import Substation
 from connectors.simulation.options import Options
+from connectors.simulation.physics.operations import SECOND
 
 REGISTER_END_KWH = 100_000.0  # five digits before the decimal point
-SECOND = 1_000_000
 _THEFTS = (
     (EventKind.THEFT_PARTIAL, "theft_partial_rate"),
     (EventKind.THEFT_NIGHT, "theft_night_rate"),

@@ -115,14 +115,11 @@ class Readings:
         measured = exposed(self._grid, block)
         totals = self._totals(block, measured, counted)
         self._note_rollovers(block, totals)
-        for exchange in self._meters.exchanges:
-            if block.bounds[0] <= exchange.time < block.bounds[-1]:
-                now, _ = _interpolate(block.bounds, totals, np.array([[exchange.time]]), np.array([exchange.customer]))
-                self._bases[exchange.customer] = float(now[0, 0, _IMPORT])
+        exchanged = self._at_exchanges(block, totals)  # first: the new meters' registers begin there
         frames = [
             self._right_clocks(block, totals, measured.alive),
             self._wrong_clocks(block, totals, measured.alive),
-            self._at_exchanges(block, totals),
+            exchanged,
         ]
         self._total = totals[-1]
         return pl.concat(frames)
@@ -182,6 +179,7 @@ class Readings:
         customers = np.array([exchange.customer for _, exchange in inside], np.int64)
         times = np.array([exchange.time for _, exchange in inside], np.int64)
         now, _ = _interpolate(block.bounds, totals, times[:, None], customers[:, None])
+        self._bases.update(zip(customers.tolist(), now[:, 0, _IMPORT].tolist(), strict=True))
         old_kwh = (meters.first_import[customers] + now[:, 0, _IMPORT]) % REGISTER_END_KWH
         new_kwh = np.array([exchange.first_kwh for _, exchange in inside])
         export = _cut(meters.first_export[customers] + now[:, 0, _EXPORT], step)

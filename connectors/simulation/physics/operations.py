@@ -254,7 +254,8 @@ def _relocate(grid: Substation, options: Options, chance: Chance, plan: Plan) ->
     customers = grid.customers
     for customer in sorted(grid.moved_service):
         phase = int(stream.integers(3))
-        plan.relocations.append(Relocation(int(stream.integers(*span)), customer, phase, grid.new_area[customer]))
+        area = grid.lines[grid.moved_service[customer]].area
+        plan.relocations.append(Relocation(int(stream.integers(*span)), customer, phase, area))
     for customer in rephased(grid, options, chance):
         phase = int(customers.phase[customer] + stream.integers(1, 3)) % 3
         area = int(customers.area[customer])

@@ -6,14 +6,10 @@ import numpy as np
 import polars as pl
 
 from connectors.simulation.grid.layout import Substation
-from connectors.simulation.ied.description import Ied, StateChange
+from connectors.simulation.ied.description import OPERATED, POSITION, STARTED, TRIPPED, Ied, StateChange
 from connectors.simulation.physics.operations import CLEARED, OPERATE, PARTING, PICK_UP, Plan
 from connectors.simulation.physics.state import Block
 
-POSITION = "CTRL/XCBR1.Pos.stVal"
-START = "PROT/PTOC1.Str.general"
-TRIP = "PROT/PTOC1.Op.general"
-TRIP_CONDITIONING = "PROT/PTRC1.Tr.general"
 _TRAVEL, _RESET = CLEARED - PARTING, CLEARED + 80_000
 
 
@@ -35,11 +31,11 @@ def state_changes(grid: Substation, plan: Plan) -> list[StateChange]:
         ied = ied_of[grid.feeders[fault.feeder].breaker]
         # The main's relay picks up too, and falls back when the feeder's has tripped: time grading.
         main = f"{grid.mains[grid.feeders[fault.feeder].busbar][0]}-P1"
-        changes.append(StateChange(fault.time + PICK_UP, main, {START: "true"}))
-        changes.append(StateChange(fault.time + CLEARED + 20_000, main, {START: "false"}))
-        changes.append(StateChange(fault.time + PICK_UP, ied, {START: "true"}))
-        changes.append(StateChange(fault.time + OPERATE, ied, {TRIP: "true", TRIP_CONDITIONING: "true"}))
-        reset = {START: "false", TRIP: "false", TRIP_CONDITIONING: "false"}
+        changes.append(StateChange(fault.time + PICK_UP, main, {STARTED: "true"}))
+        changes.append(StateChange(fault.time + CLEARED + 20_000, main, {STARTED: "false"}))
+        changes.append(StateChange(fault.time + PICK_UP, ied, {STARTED: "true"}))
+        changes.append(StateChange(fault.time + OPERATE, ied, {OPERATED: "true", TRIPPED: "true"}))
+        reset = {STARTED: "false", OPERATED: "false", TRIPPED: "false"}
         changes.append(StateChange(fault.time + _RESET, ied, reset))
     return sorted(changes, key=lambda change: (change.time, change.ied_id))
 

@@ -30,7 +30,6 @@ from connectors.simulation.physics.operations import (
 from connectors.simulation.physics.state import Block
 from connectors.simulation.physics.supply import NOBODY, SwitchingHistory
 
-FTU = "grid.ftu.v1"
 INTERMEDIATE, OFF, ON = 0.0, 1.0, 2.0
 _TRAVEL = CLEARED - PARTING
 _INTERROGATION = 6 * HOUR
