@@ -318,6 +318,23 @@ class LineLossSettings(_Section):
     )
     alarm_completeness: float = Field(0.95, ge=0, le=1, description="No alarm is raised below this completeness.")
     high_loss_percent: PositiveFloat = Field(10.0, description="HIGH_LOSS above this share of the energy in.")
+    study_days: PositiveInt = Field(
+        10, le=60, description="Days of history from which gains, clocks, expected losses and suspects are learned."
+    )
+    settle_days: NonNegativeInt = Field(
+        2, le=30, description="Days after a window that are waited for before what is learned of it is final."
+    )
+    study_seconds: _Seconds = Field(
+        6 * 3600, description="On a stream, between two studies of all areas; divides a day, a multiple of the window."
+    )
+    head_class_percent: PositiveFloat = Field(0.5, description="Accuracy class of head meters, +- percent.")
+    line_data_percent: PositiveFloat = Field(
+        10.0, description="Standard uncertainty of technical losses by the lines' data, percent."
+    )
+    theft_probability: float = Field(
+        0.002, gt=0, lt=1, description="Probability, before looking, that a customer has unregistered energy."
+    )
+    nominal_volts: PositiveFloat = Field(230.0, description="Phase to neutral, for areas whose meters do not tell it.")
 
 
 class RuntimeSettings(_Section):

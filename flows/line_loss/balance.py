@@ -11,16 +11,20 @@ network (a version can make a window complete that had been closed as incomplete
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from connectors.batch import Batch
+from flows.line_loss import alarms
+from flows.line_loss.areas.data import Bools, Floats
 from flows.line_loss.contributions import Outcome
+from flows.line_loss.investigation import Investigation, InvestigationRules, Said
 from flows.line_loss.sums import COLUMNS, Contributions
-from flows.line_loss.window_table import WindowTable
-from flows.streaming.event_time import MINIMUM
+from flows.line_loss.window_table import SAID, WindowTable
+from flows.streaming.event_time import MAXIMUM, MINIMUM, SECOND
 from flows.streaming.network import Hierarchy, NetworkTable
 from flows.streaming.packing import pack, unpack
 from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
@@ -28,7 +32,16 @@ from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 _C = {name: position for position, name in enumerate(COLUMNS)}
 _HEAD = ("head_in", "head_out", "heads_known", "heads_measured")
 _VARIANCE_PER_KWH2 = 1e9
-_COVERAGE = 2.0  # k = 2: about 95 % (GUM, 6.2.2)
+_COVERAGE = 2.2  # about 95 % by a Student t with some 12 degrees of freedom (GUM, G.4): variances are estimates, too
+_DAY = 86_400 * SECOND
+_ALARM_DAYS = 5  # evidence is summed up from so many days before
+_LINE_SHARE = 0.1  # standard deviation of technical losses, as a part of them
+_LEAST_SCORE = 0.1
+_FINAL = 100  # grade of a study on which nothing will improve; those before have lower ones
+_CLOCKS = 1 << 50  # revision of energies by a corrected clock, above those of energies as registered
+_TIME = pl.Datetime("us", "UTC")
+_SUSPECTS = pl.List(pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64}))
+_S = {name: position for position, name in enumerate(SAID)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,7 @@ class BalanceRules:
     shards: int
     alarm_completeness: float
     high_loss_percent: float
+    investigation: InvestigationRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,21 @@ class _Plan:
     head_leaf: Ints
     area_of: Ints
     area_leaf: Ints
+    measured: Bools
+    studied: Bools
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What studies say of elements; [elements, windows], see ``Said``; and where they say anything."""
+
+    head: Floats
+    customers: Floats
+    technical: Floats
+    systematic: Floats
+    random: Floats
+    studied: Bools
+    lines: Bools
 
 
 class BalanceState:
@@ -70,6 +99,13 @@ class BalanceState:
         self._ticked: dict[str, int] = {}
         self._watermarks: dict[str, int] = {}
         self._closed_until: int | None = None
+        self._final: int | None = None  # days before this number have been studied for good
+        self._boundary: int | None = None  # the last interim study
+        self._dirty: dict[str, set[int]] = defaultdict(set)
+        self._suspects: dict[tuple[int, int], list[dict[str, object]]] = {}
+        self._clocked: dict[str, set[int]] = defaultdict(set)
+        self._energies: list[pl.DataFrame] = []
+        self.investigation = Investigation(rules.investigation)
         self._forget_plans()
 
     def _forget_plans(self) -> None:
@@ -78,6 +114,7 @@ class BalanceState:
         self._facts = {element: np.array(times, np.int64) for element, times in self.network.facts().items()}
         self._ancestors = self.network.claimed_ancestors()
         self._up: tuple[Ints, Ints] | None = None
+        self.investigation.set_network(self.network)
 
     # ------------------------------------------------------------------ rounds
 
@@ -93,23 +130,42 @@ class BalanceState:
             if len(outcome.contributions):
                 self._add(outcome.contributions)
         for outcome in outcomes:
+            self.investigation.history.add(outcome.shard, outcome.meters, outcome.worked_out, outcome.told)
             self._ticked[outcome.shard] = max(outcome.ticked, self._ticked.get(outcome.shard, MINIMUM))
             self._watermarks[outcome.shard] = max(outcome.watermark, self._watermarks.get(outcome.shard, MINIMUM))
 
     def rows(self) -> pl.DataFrame:
         """The rows of LineLoss that are new or restated since they were last asked for."""
-        watermark = self._least(self._watermarks)
+        watermark, ticked = self._least(self._watermarks), self._least(self._ticked)
         closed = None
         if watermark != MINIMUM:
             closed = (watermark - self.rules.lateness - 1) // self.rules.window
-        rows = self._state(self._least(self._ticked), closed)
+            self._investigate(ticked, watermark)
+        rows = self._state(ticked, closed)
         if watermark != MINIMUM:
-            self._table.forget((watermark - self.rules.keep) // self.rules.window)
+            self._forget(watermark)
         return rows
 
     def flush(self) -> pl.DataFrame:
-        """The input has ended: all windows stated so far are closed."""
-        return self._state(self._least(self._ticked), self._table.end)
+        """The input has ended: all windows stated so far are closed, and studied for good."""
+        ticked = self._least(self._ticked)
+        self._investigate(ticked, MAXIMUM)
+        return self._state(ticked, self._table.end)
+
+    def energies(self) -> list[pl.DataFrame]:
+        """Frames of MeterEnergy of meters whose clocks have been put right, since they were last asked for."""
+        frames, self._energies = self._energies, []
+        return frames
+
+    def _forget(self, watermark: int) -> None:
+        before = (watermark - self.rules.keep) // self.rules.window
+        rules = self.investigation.rules
+        final = self._final or 0
+        before = min(before, (final - _ALARM_DAYS) * rules.per_day)
+        begin = final + 1 + rules.settle - rules.days
+        self.investigation.history.forget((min(begin, final) - 1) * rules.per_day)
+        self._suspects = {key: value for key, value in self._suspects.items() if key[1] >= before}
+        self._table.forget(before)
 
     def _least(self, values: dict[str, int]) -> int:
         return min(values.values()) if len(values) >= self.rules.shards else MINIMUM
@@ -118,8 +174,135 @@ class BalanceState:
         known = self._table.knows(more.window)
         if not known.all():  # only a version of the network can reach back that far
             more = more.take(known)
+        if self.investigation.studies:
+            self._soil(more)
         codes = np.array([self._codes.setdefault(name, len(self._codes)) for name in more.elements], np.int64)
         self._table.add(len(self._codes), codes[more.element], more.window, more.values)
+
+    # ----------------------------------------------------------------- studies
+
+    def _soil(self, more: Contributions) -> None:
+        """Remember of which windows of areas anything has changed since studies last spoke of them."""
+        for place, element in enumerate(more.elements):
+            if element in self.investigation.studies:
+                self._dirty[element].update(more.window[more.element == place].tolist())
+
+    def _investigate(self, ticked: int, watermark: int) -> None:
+        """Make the studies that are due, and have them say what they say."""
+        if ticked == MINIMUM or not len(self.network):
+            return
+        rules, history = self.investigation.rules, self.investigation.history
+        first = history.first
+        if first is None:
+            return
+        if self._final is None:
+            self._final = first // rules.per_day
+        until = min(ticked // self.rules.window, history.end)
+        while self._final * rules.per_day < until:
+            following = history.next(self._final * rules.per_day)
+            if following is None or following >= until:
+                break
+            self._final = max(self._final, following // rules.per_day)  # of days in between nothing is known
+            end = (self._final + 1 + rules.settle) * rules.per_day
+            if watermark != MAXIMUM and watermark < end * self.rules.window + self.rules.keep:
+                break
+            begin, stop = max(self._final * rules.per_day, first), min((self._final + 1) * rules.per_day, until)
+            self._study(min(end, until), begin, stop, _FINAL)
+            self._table.settle(begin, stop)
+            self._final += 1
+        if rules.every and watermark != MAXIMUM:
+            boundary = until * self.rules.window // rules.every
+            end = boundary * rules.every // self.rules.window
+            begin = max(self._final * rules.per_day, end - rules.again, first)
+            if boundary > (self._boundary or 0) and begin < end:
+                self._boundary = boundary
+                self._study(end, begin, until, None)
+        self._clean(until)
+
+    def _study(self, end: int, begin: int, stop: int, grade: int | None) -> None:
+        """Study all areas by the windows before ``end``, and say what that says of ``begin .. stop``."""
+        for element, said in self.investigation.studied(end, begin, stop):
+            if said is not None:
+                windows = np.arange(begin, stop)
+                self._hear(element, said, windows, grade, end)
+                self._tell_clocks(said, grade, end)
+            else:
+                self._unhear(element, np.arange(begin, stop))
+            self._dirty.pop(element, None)
+
+    def _clean(self, until: int) -> None:
+        """Have the latest studies speak of windows that are new or have changed."""
+        assert self._final is not None
+        if not self.investigation.rules.every:
+            self._dirty.clear()
+            return
+        least = self._final * self.investigation.rules.per_day
+        for element, windows in self._dirty.items():
+            some = sorted(window for window in windows if least <= window < until)
+            if some:
+                said = self.investigation.say(element, some[0], some[-1] + 1)
+                if said is not None:
+                    self._hear(element, said, np.array(some), None, None)
+        self._dirty = defaultdict(set, {e: {w for w in windows if w >= until} for e, windows in self._dirty.items()})
+
+    def _hear(self, element: str, said: Said, windows: Ints, grade: int | None, end: int | None) -> None:
+        """Take down what a study says of an area's windows."""
+        code = self._codes.setdefault(element, len(self._codes))
+        self._table.reach(len(self._codes))
+        windows = windows[np.isin(windows, self._table.known(int(windows[0]), int(windows[-1]) + 1))]
+        if not len(windows):
+            return
+        places, at = self._table.places(windows), windows - said.begin
+        self._table.said[code, places, _S["spoken"]] = 1
+        for column, name in enumerate(SAID[:-1]):
+            self._table.said[code, places, column] = np.round(getattr(said, name)[at], 9 if name == "random" else 6)
+        if end is not None:
+            step = max(self.investigation.rules.every // self.rules.window, 1)
+            grades = np.full(len(windows), grade) if grade else np.minimum((end - windows) // step + 1, _FINAL - 1)
+            self._table.studied[code, places] = np.maximum(self._table.studied[code, places], np.maximum(grades, 1))
+        else:
+            self._table.studied[code, places] = np.maximum(self._table.studied[code, places], 1)
+        for window in windows.tolist():
+            self._suspects.pop((code, window), None)
+        for meter, score, missing in sorted(said.suspects, key=lambda one: (-one[1], one[0])):
+            if score < _LEAST_SCORE:
+                continue
+            for window, amount in zip(windows.tolist(), missing[at].tolist(), strict=True):
+                if amount > 0:
+                    row = {"meter_id": meter, "score": round(score, 3), "missing_kwh": round(amount, 6)}
+                    self._suspects.setdefault((code, window), []).append(row)
+        self._table.mark_windows(windows)
+
+    def _unhear(self, element: str, windows: Ints) -> None:
+        """An area of which nothing can be said any more: its record cannot be right."""
+        code = self._codes.get(element)
+        known = self._table.known(int(windows[0]), int(windows[-1]) + 1) if len(windows) else windows
+        if code is not None and len(known):
+            self._table.said[code, self._table.places(known)] = 0
+            for window in known.tolist():
+                self._suspects.pop((code, window), None)
+
+    def _tell_clocks(self, said: Said, grade: int | None, end: int) -> None:
+        """Rows of MeterEnergy of meters whose clocks are off; and of those that turned out right."""
+        step = max(self.investigation.rules.every // self.rules.window, 1)
+        for meter, offset, imported, exported in said.clocks:
+            on = np.flatnonzero(offset != 0)
+            windows = said.begin + on
+            grades = np.full(len(on), grade) if grade else np.minimum((end - windows) // step + 1, _FINAL - 1)
+            self._energies.append(
+                pl.DataFrame(
+                    {
+                        "meter_id": pl.Series([meter]).new_from_index(0, len(on)),
+                        "window_start": pl.Series(windows * self.rules.window).cast(_TIME),
+                        "window_end": pl.Series((windows + 1) * self.rules.window).cast(_TIME),
+                        "import_kwh": np.round(imported[on], 6),
+                        "export_kwh": np.round(exported[on], 6),
+                        "measured_share": np.ones(len(on)),
+                        "clock_offset_seconds": np.round(offset[on], 1),
+                        "revision": _CLOCKS + np.maximum(grades, 1),
+                    }
+                )
+            )
 
     # -------------------------------------------------------------------- rows
 
@@ -181,6 +364,8 @@ class BalanceState:
             head_leaf=np.array(head_leaf, np.int64),
             area_of=np.array(area_of, np.int64),
             area_leaf=np.array(area_leaf, np.int64),
+            measured=np.array([hierarchy.heads[e] == [e] for e in elements], bool),
+            studied=np.array([hierarchy.heads[e] == [e] and hierarchy.areas[e] == [e] for e in elements], bool),
         )
 
     def _claims(self) -> tuple[Ints, Ints]:
@@ -226,6 +411,9 @@ class BalanceState:
         spread = {c: gather(c, *both) for c in ("variance_systematic", "variance_random", "measured_us")}
         facts_all = np.zeros((sums.shape[0], k), np.int64)
         np.add.at(facts_all, above, sums[leaf, :, _C["facts"]])
+        grade = np.zeros((sums.shape[0], k), np.int64)
+        np.maximum.at(grade, above, table.studied[leaf][:, places])
+        grade[:, table.settled[places]] = _FINAL
         started_all = np.zeros((sums.shape[0], k), np.int64)
         np.add.at(started_all, above, sums[leaf, :, _C["started"]])
         begins = windows * rules.window
@@ -234,11 +422,12 @@ class BalanceState:
         versions = np.array([np.searchsorted(self._facts.get(e, none), ends) for e in plan.elements], np.int64)
         energy_in = heads["head_in"] + areas["customers_in"]
         energy_out = areas["customers_out"] + heads["head_out"]
+        told = self._told(plan, places)
         expected = (plan.expected_heads + plan.expected_customers)[:, None]
         reporting = np.minimum(heads["heads_measured"] + areas["customers_measured"], expected)
         complete = reporting >= expected
         closed = windows[None, :] < (self._closed_until if self._closed_until is not None else MINIMUM)
-        revision = facts_all[plan.row] + 2 * versions + (closed & ~complete)
+        revision = facts_all[plan.row] + 2 * versions + (closed & ~complete) + grade[plan.row]
         exists = (heads["heads_known"] >= plan.expected_heads[:, None]) & (started_all[plan.row] > 0)
         stated = table.stated[np.ix_(plan.row, places)]
         at = np.nonzero(exists & (revision > stated))
@@ -246,32 +435,118 @@ class BalanceState:
             return pl.DataFrame()
         e, w = at
         table.stated[plan.row[e], places[w]] = revision[at]
-        share = np.minimum(spread["measured_us"][at] / (expected[e, 0] * rules.window), 1.0)
-        time = pl.Datetime("us", "UTC")
-        systematic = spread["variance_systematic"][at] / _VARIANCE_PER_KWH2
-        random = spread["variance_random"][at] / _VARIANCE_PER_KWH2
+        share = np.minimum(spread["measured_us"] / (expected * rules.window), 1.0)
+        rough = ~told.studied
+        systematic = np.where(
+            rough, np.sqrt(np.maximum(spread["variance_systematic"] / _VARIANCE_PER_KWH2, 0)), told.systematic
+        )
+        random = np.where(rough, np.maximum(spread["variance_random"] / _VARIANCE_PER_KWH2, 0), told.random)
+        kwh_in = energy_in / MICRO_WH_PER_KWH + told.head
+        kwh_out = energy_out / MICRO_WH_PER_KWH + told.customers
+        loss = (energy_in - energy_out) / MICRO_WH_PER_KWH + told.head - told.customers
+        uncertainty = _COVERAGE * np.sqrt(systematic**2 + random)
+        alarm = self._alarms(
+            plan, windows, places, loss, told, systematic, random, kwh_in, uncertainty, share, heads["heads_measured"]
+        )
         status = np.where(complete[at], "COMPLETE", np.where(closed[0, w], "INCOMPLETE", "PROVISIONAL"))
-        loss = energy_in[at] - energy_out[at]
-        frame = pl.DataFrame(
+        technical = pl.Series(told.technical[at]).set(pl.Series(~told.lines[at]), None)
+        return pl.DataFrame(
             {
                 "element_id": pl.Series(plan.elements, dtype=pl.String).gather(e),
                 "element_kind": pl.Series(plan.kinds, dtype=pl.String).gather(e),
                 "region_id": pl.Series(plan.regions, dtype=pl.String).gather(e),
-                "window_start": pl.Series(begins[w]).cast(time),
-                "window_end": pl.Series(ends[w]).cast(time),
+                "window_start": pl.Series(begins[w]).cast(_TIME),
+                "window_end": pl.Series(ends[w]).cast(_TIME),
                 "revision": revision[at],
-                "energy_in_kwh": energy_in[at] / MICRO_WH_PER_KWH,
-                "energy_out_kwh": energy_out[at] / MICRO_WH_PER_KWH,
-                "loss_kwh": loss / MICRO_WH_PER_KWH,
-                "uncertainty_kwh": _COVERAGE * np.sqrt(np.maximum(systematic + random, 0)),
-                "systematic_uncertainty_kwh": _COVERAGE * np.sqrt(np.maximum(systematic, 0)),
+                "energy_in_kwh": kwh_in[at],
+                "energy_out_kwh": kwh_out[at],
+                "loss_kwh": loss[at],
+                "loss_percent": pl.Series(
+                    np.divide(100 * loss[at], kwh_in[at], out=np.full(len(e), np.nan), where=kwh_in[at] > 0)
+                ).fill_nan(None),
+                "technical_loss_kwh": technical,
+                "unaccounted_kwh": pl.Series(loss[at]) - technical,
+                "uncertainty_kwh": uncertainty[at],
+                "systematic_uncertainty_kwh": _COVERAGE * systematic[at],
                 "expected_meters": expected[e, 0].astype(np.int32),
                 "reporting_meters": reporting[at].astype(np.int32),
-                "completeness": share,
+                "completeness": share[at],
                 "status": status,
+                "alarm": alarms.NAMES[alarm[at]],
+                "suspects": self._suspects_of(plan.row[e], windows[w]),
             }
         )
-        return self._with_alarms(frame)
+
+    def _suspects_of(self, elements: Ints, windows: Ints) -> pl.Series:
+        if not self._suspects:
+            return pl.Series([[]], dtype=_SUSPECTS).new_from_index(0, len(elements))
+        keys = zip(elements.tolist(), windows.tolist(), strict=True)
+        return pl.Series([self._suspects.get(key, []) for key in keys], dtype=_SUSPECTS)
+
+    def _told(self, plan: _Plan, places: Ints) -> _Told:
+        """What studies say of elements, summed over their heads and areas; [elements, windows]."""
+        said = self._table.said[:, places]
+        n, k = len(plan.elements), len(places)
+
+        def gather(column: str, of: Ints, source: Ints) -> Floats:
+            total = np.zeros((n, k))
+            np.add.at(total, of, said[source, :, _S[column]])
+            return total
+
+        studied = said[:, :, _S["spoken"]] > 0
+        count = np.zeros((n, k), np.int64)
+        np.add.at(count, plan.area_of, studied[plan.area_leaf])
+        areas = np.bincount(plan.area_of, minlength=n)[:, None]
+        of, leaf = plan.area_of, plan.area_leaf
+        squares = np.zeros((n, k))
+        np.add.at(squares, of, said[leaf, :, _S["systematic"]] ** 2)
+        return _Told(
+            head=gather("head", plan.head_of, plan.head_leaf),
+            customers=gather("customers", of, leaf),
+            technical=gather("technical", of, leaf),
+            systematic=np.sqrt(squares),
+            random=gather("random", of, leaf),
+            # Of an element above areas its own heads are no part of any study.
+            studied=(count >= areas) & (areas > 0) & plan.studied[:, None],
+            lines=(count >= areas) & (areas > 0) & plan.studied[:, None],
+        )
+
+    def _alarms(
+        self,
+        plan: _Plan,
+        windows: Ints,
+        places: Ints,
+        loss: Floats,
+        told: _Told,
+        systematic: Floats,
+        random: Floats,
+        kwh_in: Floats,
+        uncertainty: Floats,
+        completeness: Floats,
+        heads_measured: Ints,
+    ) -> Ints:
+        """Alarms of elements with heads of their own; [elements, windows]."""
+        table, rules = self._table, self.rules
+        counts = (
+            (completeness >= rules.alarm_completeness)
+            & (heads_measured >= plan.expected_heads[:, None])
+            & plan.measured[:, None]
+        )
+        extreme = (loss - uncertainty > kwh_in * (rules.high_loss_percent / 100)) & (kwh_in > 0)
+        bias = systematic + _LINE_SHARE * told.technical
+        high, low = alarms.evidence(loss - told.technical, bias, np.sqrt(random), extreme, counts)
+        table.evidence[plan.row[:, None], places[None, :], 0] = high
+        table.evidence[plan.row[:, None], places[None, :], 1] = low
+        found = np.zeros(loss.shape, np.int64)
+        per_day = _DAY // rules.window
+        for day in np.unique(windows // per_day).tolist():
+            some = np.flatnonzero(windows // per_day == day)
+            since = (day - _ALARM_DAYS) * per_day
+            before = table.known(since, int(windows[some[-1]]) + 1)
+            then = table.places(before)
+            sums = table.evidence[plan.row[:, None], then[None, :]]
+            found[:, some] = alarms.raised(sums[:, :, 0], sums[:, :, 1])[:, np.searchsorted(before, windows[some])]
+        return found * counts
 
     def _leaves(self, plan: _Plan) -> tuple[Ints, Ints]:
         """(element, leaf) pairs of heads and areas together, each once."""
@@ -279,29 +554,6 @@ class BalanceState:
             np.concatenate([plan.head_of, plan.area_of]) * (1 << 32) + np.concatenate([plan.head_leaf, plan.area_leaf])
         )
         return pairs >> 32, pairs & 0xFFFFFFFF
-
-    def _with_alarms(self, frame: pl.DataFrame) -> pl.DataFrame:
-        percent = pl.when(pl.col("energy_in_kwh") > 0).then(100 * pl.col("loss_kwh") / pl.col("energy_in_kwh"))
-        enough = pl.col("completeness") >= self.rules.alarm_completeness
-        high = pl.col("loss_kwh") - pl.col("uncertainty_kwh") > pl.col("energy_in_kwh") * (
-            self.rules.high_loss_percent / 100
-        )
-        negative = pl.col("loss_kwh") + pl.col("uncertainty_kwh") < 0
-        alarm = (
-            pl.when(enough & negative)
-            .then(pl.lit("NEGATIVE_LOSS"))
-            .when(enough & high & (pl.col("energy_in_kwh") > 0))
-            .then(pl.lit("HIGH_LOSS"))
-            .otherwise(pl.lit("NONE"))
-        )
-        suspect = pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64})
-        return frame.with_columns(
-            percent.alias("loss_percent"),
-            pl.lit(None, pl.Float64).alias("technical_loss_kwh"),
-            pl.lit(None, pl.Float64).alias("unaccounted_kwh"),
-            alarm.alias("alarm"),
-            pl.Series("suspects", [[]], dtype=pl.List(suspect)).new_from_index(0, frame.height).alias("suspects"),
-        )
 
     # ---------------------------------------------------------------- recovery
 
@@ -315,6 +567,12 @@ class BalanceState:
                 self._ticked,
                 self._watermarks,
                 self._closed_until,
+                self._final,
+                self._boundary,
+                dict(self._dirty),
+                self._suspects,
+                dict(self._clocked),
+                self.investigation.dump(),
             )
         )
 
@@ -322,7 +580,22 @@ class BalanceState:
     def load(cls, rules: BalanceRules, data: bytes) -> BalanceState:
         """A state from its bytes."""
         state = cls(rules)
-        network, state._codes, state._table, state._ticked, state._watermarks, state._closed_until = unpack(data)
+        (
+            network,
+            state._codes,
+            state._table,
+            state._ticked,
+            state._watermarks,
+            state._closed_until,
+            state._final,
+            state._boundary,
+            dirty,
+            state._suspects,
+            clocked,
+            kept,
+        ) = unpack(data)
+        state._dirty, state._clocked = defaultdict(set, dirty), defaultdict(set, clocked)
+        state.investigation.restore(kept)
         state.network.restore(network)
         state._forget_plans()
         return state

@@ -17,6 +17,7 @@ import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
 from flows.line_loss.energies import Energies
+from flows.line_loss.history import EnergyPiece, ReadingPiece
 from flows.line_loss.meters import MeterEnergies, MeterReadings, MeterRegisters
 from flows.line_loss.placement import Placement
 from flows.line_loss.refusals import without_late, without_unknown
@@ -29,7 +30,7 @@ from flows.streaming.ratings import Ratings
 from flows.streaming.registers import Ints, usable
 
 OUTCOMES = ("taken", "used", "duplicate", "correction", "late", "dead_letter")
-READING = ("time", "import_kwh", "export_kwh", "quality", "received_time")
+READING = ("time", "import_kwh", "export_kwh", "quality", "received_time", "reactive_power_kvar", "voltage_l1_v")
 """Columns of a reading that a shard uses, beside the meter's id."""
 
 _NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -44,6 +45,9 @@ class Outcome:
         shard: its key.
         contributions: differences per (element, window).
         energies: frames of MeterEnergy, rows that are new or restated.
+        meters: the shard's meters, by row.
+        worked_out: the same energies for the study of areas, of all meters of which anything is known.
+        told: what readings tell beside their registers.
         ticked: windows that end by here (µs) have been worked out.
         watermark: the shard's watermark, µs.
         dead: letters for the dead-letter topic.
@@ -54,6 +58,9 @@ class Outcome:
     shard: str
     contributions: Contributions
     energies: list[pl.DataFrame]
+    meters: list[str]
+    worked_out: list[EnergyPiece]
+    told: list[ReadingPiece]
     ticked: int
     watermark: int
     dead: pl.DataFrame
@@ -77,6 +84,7 @@ class MeterShard:
         self.watermark = Watermark(rules.delay)
         self.ticked: int | None = None  # windows below this number have been worked out
         self._unusable: set[tuple[Any, ...]] = set()
+        self._told: list[ReadingPiece] = []
         self._codes: dict[str, int] = {}
         self._ratings: Ratings | None = None
         self._place = self._placed([])
@@ -116,16 +124,21 @@ class MeterShard:
         late: list[pl.DataFrame],
     ) -> Outcome:
         ticked = MINIMUM if self.ticked is None else self.ticked * self.rules.window
-        return Outcome(
+        outcome = Outcome(
             self.key,
             totals.total(list(self._codes)),
             energies.frames(self.meters.imports, self.rules.window),
+            self.meters.imports.meters,
+            energies.pieces(self.rules.window) if self.rules.studies else [],
+            self._told,
             ticked,
             self.watermark.value,
             pl.concat(dead) if dead else pl.DataFrame(schema=LETTER_SCHEMA),
             pl.concat(late) if late else pl.DataFrame(schema=LETTER_SCHEMA),
             counts,
         )
+        self._told = []
+        return outcome
 
     # --------------------------------------------------------------- insertion
 
@@ -158,6 +171,8 @@ class MeterShard:
             self._set_unusable_aside(frame.filter(~good), counts)
             frame = frame.filter(good)
         new = self.meters.read(frame)
+        if self.rules.studies:
+            self._told.append(ReadingPiece.of(frame, new.imported.row, self.rules.window))
         self._place_rows()
         for some in rounds(new, len(self.meters.imports.meters)):
             self._take_up(some, counts, totals, energies)

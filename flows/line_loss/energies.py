@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from flows.line_loss.history import EnergyPiece
 from flows.line_loss.meters import MeterEnergies
 from flows.line_loss.restatement import Pairs
 from flows.streaming.registers import MICRO_WH_PER_KWH, RegisterStore
@@ -23,8 +24,8 @@ class Energies:
 
     def add(self, pairs: Pairs, aligned: MeterEnergies) -> None:
         """Add rows. What is estimated before a meter's first reading serves the balances; it is no row of its own."""
-        if not aligned.started.all():
-            some = np.flatnonzero(aligned.started)
+        if not aligned.known.all():
+            some = np.flatnonzero(aligned.known)
             pairs, aligned = pairs.take(some), aligned.take(some)
         if len(pairs):
             self._pairs.append(pairs)
@@ -37,7 +38,15 @@ class Energies:
             store: knows the meters.
             width: of windows, µs.
         """
-        return [_frame(store, width, *one) for one in zip(self._pairs, self._aligned, strict=True)]
+        started = []
+        for pairs, aligned in zip(self._pairs, self._aligned, strict=True):
+            some = slice(None) if aligned.started.all() else np.flatnonzero(aligned.started)
+            started.append((pairs if isinstance(some, slice) else pairs.take(some), aligned.take(some)))
+        return [_frame(store, width, *one) for one in started if len(one[0])]
+
+    def pieces(self, width: int) -> list[EnergyPiece]:
+        """The same for the study of areas, with what is estimated before a meter's first reading."""
+        return [EnergyPiece.of(*one, width) for one in zip(self._pairs, self._aligned, strict=True)]
 
 
 def _frame(store: RegisterStore, width: int, pairs: Pairs, aligned: MeterEnergies) -> pl.DataFrame:

@@ -38,7 +38,10 @@ METER_ID = "meter_id"
 NETWORK_TOPIC = "grid.network.v1"
 _BALANCE = "balance"
 
+LOSSES, ENERGIES = "losses", "energies"
+
 Frames = Sink[tuple[str, pl.DataFrame]]
+Result = tuple[str, pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,12 @@ def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: 
     energies = op.flat_map("energies", outcomes, _energies)
     sums = op.map("sums", outcomes, lambda item: (_BALANCE, replace(item[1], shard=item[0], energies=[])))
     parts: KeyedStream[Any] = sums if to_balance is None else op.merge("sums_and_network", sums, to_balance)
-    losses = op.stateful_batch(_BALANCE, parts, lambda state: _BalanceLogic(rules, state))
+    results = op.stateful_batch(_BALANCE, parts, lambda state: _BalanceLogic(rules, state))
+    losses = op.filter_map_value("losses", results, lambda result: result[1] if result[0] == LOSSES else None)
+    corrected = op.filter_map_value("clocks", results, lambda result: result[1] if result[0] == ENERGIES else None)
 
     _output("line_loss", losses, sinks.line_loss)
-    _output("meter_energy", energies, sinks.meter_energy)
+    _output("meter_energy", op.merge("all_energies", energies, corrected), sinks.meter_energy)
     _output("dead_letters", op.merge("all_refused", *letters), sinks.dead)
     _output("late_readings", op.merge("all_late", *late), sinks.late)
     if sinks.counts is not None:
@@ -192,7 +197,7 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
         return self._shard.key, self._ready, set(self._read), list(self._waiting), self._shard.dump()
 
 
-class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
+class _BalanceLogic(StatefulBatchLogic[Any, Result, Any]):
     """All balances. The clock decides when rows are stated, never what they say."""
 
     def __init__(self, rules: FlowRules, state: Any) -> None:
@@ -204,7 +209,7 @@ class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
         self._stated = False
         self._state = BalanceState(rules.balance) if state is None else BalanceState.load(rules.balance, state)
 
-    def on_batch(self, values: list[Outcome | Batch]) -> tuple[Iterable[pl.DataFrame], bool]:
+    def on_batch(self, values: list[Outcome | Batch]) -> tuple[Iterable[Result], bool]:
         outcomes = [value for value in values if isinstance(value, Outcome)]
         network = [value for value in values if isinstance(value, Batch)]
         self._state.take(outcomes, network)
@@ -213,7 +218,7 @@ class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
             return [], StatefulBatchLogic.RETAIN
         return self.on_notify()
 
-    def on_notify(self) -> tuple[Iterable[pl.DataFrame], bool]:
+    def on_notify(self) -> tuple[Iterable[Result], bool]:
         self._waiting = False
         if self._pace:
             self._due = datetime.now(UTC) + self._pace
@@ -222,7 +227,7 @@ class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
     def notify_at(self) -> datetime | None:
         return self._due if self._waiting else None
 
-    def on_eof(self) -> tuple[Iterable[pl.DataFrame], bool]:
+    def on_eof(self) -> tuple[Iterable[Result], bool]:
         rows = self._rows(self._state.flush() if self._flush else self._state.rows())
         if self._flush and not self._stated:
             self._say_why_nothing()
@@ -231,9 +236,10 @@ class _BalanceLogic(StatefulBatchLogic[Any, pl.DataFrame, Any]):
     def snapshot(self) -> Any:
         return self._state.dump() if self._keep else None
 
-    def _rows(self, frame: pl.DataFrame) -> list[pl.DataFrame]:
+    def _rows(self, frame: pl.DataFrame) -> list[Result]:
         self._stated |= frame.height > 0
-        return [frame] if frame.height else []
+        corrected = [(ENERGIES, energies) for energies in self._state.energies()]
+        return [(LOSSES, frame), *corrected] if frame.height else corrected
 
     def _say_why_nothing(self) -> None:
         network = self._state.network

@@ -10,6 +10,10 @@ import numpy.typing as npt
 from flows.line_loss.sums import COLUMNS
 from flows.streaming.registers import Ints
 
+SAID = ("head", "customers", "technical", "systematic", "random", "spoken")
+"""What a study says of an area's window, see ``Said``: energies in kWh, a standard uncertainty, a
+variance; and 1 if one does."""
+
 _NOT_STATED = -1
 
 
@@ -20,10 +24,18 @@ class WindowTable:
     Attributes:
         sums: int64[elements, places, len(COLUMNS)].
         stated: revision last stated of each, -1 if none was.
+        said: what studies say of each; float64[elements, places, len(SAID)].
+        studied: how good the study is that says it, the larger the better.
+        settled: of each place whether all that is learned of its window is final.
+        evidence: what each adds to the sums of the alarms; float64[elements, places, 2].
     """
 
     sums: Ints = field(default_factory=lambda: np.zeros((0, 0, len(COLUMNS)), np.int64))
     stated: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    said: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0, len(SAID))))
+    studied: Ints = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    settled: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    evidence: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0, 2)))
     _place: dict[int, int] = field(default_factory=dict)
     _free: list[int] = field(default_factory=list)
     _marked: set[int] = field(default_factory=set)
@@ -46,6 +58,12 @@ class WindowTable:
         stated = np.full((rows_new, width_new), _NOT_STATED, np.int64)
         sums[:rows, :width], stated[:rows, :width] = self.sums, self.stated
         self.sums, self.stated = sums, stated
+        for name in ("said", "studied", "evidence"):
+            old = getattr(self, name)
+            new = np.zeros((rows_new, width_new, *old.shape[2:]), old.dtype)
+            new[:rows, :width] = old
+            setattr(self, name, new)
+        self.settled = np.concatenate([self.settled, np.zeros(width_new - width, bool)])
         self._free.extend(range(width_new - 1, width - 1, -1))
 
     def add(self, elements: int, element: Ints, window: Ints, values: Ints) -> None:
@@ -69,6 +87,20 @@ class WindowTable:
     def places(self, windows: Ints) -> Ints:
         """Where windows have their places."""
         return np.array([self._place[number] for number in windows.tolist()], np.int64)
+
+    def known(self, begin: int, end: int) -> Ints:
+        """The windows begin .. end (exclusive) that have a place, ascending."""
+        return np.array(sorted(number for number in self._place if begin <= number < end), np.int64)
+
+    def mark_windows(self, windows: Ints) -> None:
+        """Mark some windows as to be stated."""
+        self._marked.update(number for number in windows.tolist() if number in self._place)
+
+    def settle(self, begin: int, end: int) -> None:
+        """What is learned of windows begin .. end (exclusive) is final: all elements are to be stated once more."""
+        windows = self.known(begin, end)
+        self.settled[self.places(windows)] = True
+        self._marked.update(windows.tolist())
 
     def mark(self, begin: int, end: int) -> None:
         """Mark the windows begin .. end (exclusive) as to be stated."""
@@ -97,4 +129,6 @@ class WindowTable:
             place = self._place.pop(number)
             self.sums[:, place] = 0
             self.stated[:, place] = _NOT_STATED
+            self.settled[place] = False
+            self.said[:, place] = self.studied[:, place] = self.evidence[:, place] = 0
             self._free.append(place)

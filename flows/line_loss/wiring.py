@@ -13,9 +13,11 @@ from connectors.batch import Batch
 from connectors.file_source import FileSource
 from connectors.files import topic_paths
 from connectors.stopping import stop_on_sigterm
+from flows.line_loss.areas.study import StudyRules
 from flows.line_loss.balance import BalanceRules
 from flows.line_loss.contributions import READING
 from flows.line_loss.flow import METER_ID, METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, line_loss_flow
+from flows.line_loss.investigation import InvestigationRules
 from flows.line_loss.rules import LossRules
 from flows.line_loss.warm_up import warm_up
 from flows.streaming.alignment import AlignmentRules
@@ -39,9 +41,30 @@ from sinks.metrics import MetricsSink, serve_metrics
 
 log = logging.getLogger(__name__)
 
+_DAY_SECONDS = 86_400
+
 LINE_LOSS = "grid.line-loss.v1"
 METER_ENERGY = "grid.meter-energy.v1"
 DEAD_LETTER = "grid.dead-letter.v1"
+
+
+def investigation_of(settings: Settings, *, replay: bool) -> InvestigationRules:
+    """The rules of studies; in a replay only those are made that are final."""
+    line_loss = settings.line_loss
+    return InvestigationRules(
+        window=settings.event_time.window_seconds * SECOND,
+        days=line_loss.study_days,
+        settle=line_loss.settle_days,
+        every=0 if replay else line_loss.study_seconds * SECOND,
+        again=2 * _DAY_SECONDS // settings.event_time.window_seconds,
+        volts=line_loss.nominal_volts,
+        study=StudyRules(
+            class_percent=settings.alignment.meter_class_percent,
+            head_class_percent=line_loss.head_class_percent,
+            line_percent=line_loss.line_data_percent,
+            prior_theft=line_loss.theft_probability,
+        ),
+    )
 
 
 def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
@@ -75,6 +98,7 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         shards=settings.runtime.shards,
         alarm_completeness=settings.line_loss.alarm_completeness,
         high_loss_percent=settings.line_loss.high_loss_percent,
+        investigation=investigation_of(settings, replay=replay),
     )
     pace = timedelta(seconds=0 if replay else settings.line_loss.restate_seconds)
     return FlowRules(loss, balance, flush_at_end=replay, keep_state=not replay, pace=pace)

@@ -22,7 +22,21 @@ USAGE_POINT = "UsagePoint"
 TRANSFORMER = "PowerTransformer"
 REGION = "SubGeographicalRegion"
 
-_COLUMNS = ("element_id", "kind", "container_id", "rated_kva", "measuring_device_id")
+_COLUMNS = (
+    "element_id",
+    "kind",
+    "container_id",
+    "rated_kva",
+    "measuring_device_id",
+    "terminal_1",
+    "terminal_2",
+    "phases",
+    "normal_open",
+    "r_ohm",
+    "no_load_loss_kw",
+    "load_loss_kw",
+    "measuring_terminal",
+)
 
 
 class Version(NamedTuple):
@@ -34,6 +48,14 @@ class Version(NamedTuple):
     container: str | None
     rated_kva: float | None
     device: str | None
+    terminal_1: str | None = None
+    terminal_2: str | None = None
+    phases: str | None = None
+    normal_open: bool | None = None
+    r_ohm: float | None = None
+    no_load_loss_kw: float | None = None
+    load_loss_kw: float | None = None
+    measuring_terminal: int | None = None
 
 
 class Segment(NamedTuple):
@@ -106,10 +128,10 @@ class NetworkTable:
         self._dumped = None
         begins = to_micros(frame.get_column("valid_from")).tolist()
         ends = to_micros(frame.get_column("valid_to"), MAXIMUM).tolist()
-        for (element, kind, container, rated, device), begin, end in zip(
+        for (element, kind, container, rated, device, *more), begin, end in zip(
             frame.select(_COLUMNS).iter_rows(), begins, ends, strict=True
         ):
-            version = Version(begin, end, kind, container, rated, device)
+            version = Version(begin, end, kind, container, rated, device, *more)
             versions = self._versions.get(element)
             if versions is None:
                 self._versions[element] = [version]

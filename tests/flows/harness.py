@@ -7,6 +7,7 @@ import polars as pl
 from connectors.batch import LETTER_SCHEMA, Batch
 from flows.line_loss.balance import BalanceRules, BalanceState
 from flows.line_loss.contributions import READING, MeterShard
+from flows.line_loss.investigation import InvestigationRules
 from flows.line_loss.rules import LossRules
 from flows.streaming.alignment import AlignmentRules
 from flows.streaming.gate import PartitionGate
@@ -44,8 +45,9 @@ def loss_rules(rules: Rules = RULES) -> LossRules:
     return LossRules(rules.window, 120 * SECOND, LATENESS, 72 * 3600 * SECOND, alignment, 2.0, 3150.0, 1.0)
 
 
-def balance_rules(shards: int, rules: Rules = RULES) -> BalanceRules:
-    return BalanceRules(rules.window, LATENESS, LATENESS + rules.max_gap + 72 * 3600 * SECOND, shards, 0.95, 10.0)
+def balance_rules(shards: int, rules: Rules = RULES, every: int = 0) -> BalanceRules:
+    keep = LATENESS + rules.max_gap + 72 * 3600 * SECOND
+    return BalanceRules(rules.window, LATENESS, keep, shards, 0.95, 10.0, InvestigationRules(rules.window, every=every))
 
 
 def batch(topic: str, frame: pl.DataFrame, frontier: int | None, **more: bool) -> Batch:
@@ -60,6 +62,8 @@ def frame_of(readings: list[Reading]) -> pl.DataFrame:
         "export_kwh": [r.exported for r in readings],
         "quality": [r.quality for r in readings],
         "received_time": [r.received for r in readings],
+        "reactive_power_kvar": [r.reactive for r in readings],
+        "voltage_l1_v": [r.voltage for r in readings],
     }
     schema = contract("grid.meter.v1").polars
     frame = pl.DataFrame(
@@ -98,11 +102,11 @@ def versions(rows: list[dict[str, object]]) -> pl.DataFrame:
 class Calculation:
     """The shards and the balance, wired by hand; ``restart`` puts all state through its bytes."""
 
-    def __init__(self, shards: int = 1) -> None:
+    def __init__(self, shards: int = 1, every: int = 0) -> None:
         self.count = shards
         self.router = ShardRouter("meter_id", READING, shards)
         self.shards = {shard_key(n): MeterShard(shard_key(n), loss_rules()) for n in range(shards)}
-        self.balance = BalanceState(balance_rules(shards))
+        self.balance = BalanceState(balance_rules(shards, every=every))
         self.gate = PartitionGate("meter_id", "time", 120 * SECOND, LATENESS)
         self.losses: list[pl.DataFrame] = []
         self.energies: list[pl.DataFrame] = []
@@ -145,6 +149,7 @@ class Calculation:
     def _keep(self, rows: pl.DataFrame) -> None:
         if rows.height:
             self.losses.append(rows)
+        self.energies += self.balance.energies()
 
     @property
     def final_losses(self) -> pl.DataFrame:

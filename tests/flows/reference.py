@@ -20,6 +20,8 @@ class Reading:
     exported: float | None
     quality: int
     received: int | None
+    reactive: float | None = None
+    voltage: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""Meters' clocks: how far they are off, and energies put right.
+
+A reading that arrives before its own time was stamped by a clock that is fast; no transport explains that. One that
+always arrives equally late was stamped by a slow one: a slow transport would scatter. So the least delay of a day,
+beside the usual least delay of all meters, tells the offset to a few seconds. Without arrival times the area tells
+it: energy that a clock puts into the wrong window is missing in one and too much in the next, so the remainder shows
+the meter's own differences (the first-order term of a shift of its profile; Knapp and Carter, "The generalized
+correlation method for estimation of time delay", IEEE Trans. ASSP 24(4), 1976).
+
+Offsets are meter clock minus true time, in seconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flows.line_loss.areas.data import Bools, Floats
+from flows.line_loss.areas.model import Posterior
+
+LEAST_SECONDS = 20.0
+"""A smaller offset is not told from the scatter of transport."""
+
+_SIGNIFICANT = 6.0  # standard deviations, by arrival or by profile
+_BY_PROFILE = 8.0
+_LEAST_BY_PROFILE = 60.0
+_STEADY_SECONDS = 60.0
+_LEAST_WINDOWS = 96
+_SIGMA = 1.4826  # of a normal distribution, per median absolute deviation
+
+
+def by_arrival(delay: Floats, days: int) -> Floats:
+    """Offsets by arrival, seconds, 0 where the clock is right or nothing is known; [days, n].
+
+    Args:
+        delay: least delay of the readings in each window, s, nan without any; [W, n].
+        days: W is so many days.
+    """
+    if not days or not np.isfinite(delay).any():
+        return np.zeros((days, delay.shape[1]))
+    daily = delay.reshape(days, -1, delay.shape[1])
+    known = np.isfinite(daily).any(axis=1)
+    least = np.where(known, np.min(np.where(np.isfinite(daily), daily, np.inf), axis=1), np.nan)
+    middle = np.full_like(least, np.nan)
+    middle[known] = np.nanmedian(daily.transpose(0, 2, 1)[known], axis=1)
+    usual, usual_spread = np.nanmedian(least), np.nanmedian(middle - least)
+    scatter = _SIGMA * np.nanmedian(np.abs(least - usual))
+    offset = np.where(known, usual - least, 0.0)
+    limit = max(LEAST_SECONDS, _SIGNIFICANT * float(scatter))
+    steady = middle - least <= max(_STEADY_SECONDS, 3 * float(usual_spread))
+    off = (offset > limit) | ((offset < -limit) & steady)
+    off = np.where(known, off, False)
+    # A clock that is off on one day only within the noise of arrivals is right.
+    return np.where(off, offset, 0.0)
+
+
+def over_windows(daily: Floats, per_day: int) -> Floats:
+    """Offsets of each window from those of the days, straight between their middles: clocks drift; [W, n]."""
+    days, n = daily.shape
+    result = np.zeros((days * per_day, n))
+    middles = (np.arange(days) + 0.5) * per_day
+    for meter in np.flatnonzero(daily.any(axis=0)).tolist():
+        on = daily[:, meter] != 0
+        result[:, meter] = np.interp(np.arange(len(result)) + 0.5, middles[on], daily[on, meter])
+        result[:, meter] *= np.repeat(on, per_day)
+    return result
+
+
+def by_profile(energy: Floats, sure: Bools, columns: Floats, posterior: Posterior, seconds: float) -> Floats:
+    """Offsets by the area's remainder, seconds, 0 where that says nothing; [n].
+
+    Args:
+        energy: kWh; [W, n].
+        sure: [W, n].
+        columns: of the model; [W, k].
+        posterior: its posterior.
+        seconds: length of a window.
+    """
+    if len(energy) < _LEAST_WINDOWS:
+        return np.zeros(energy.shape[1])
+    difference = np.zeros_like(energy)
+    difference[1:-1] = (energy[2:] - energy[:-2]) / 2
+    difference *= sure
+    gram = difference.T @ (posterior.weight[:, None] * columns)
+    moment = difference.T @ (posterior.weight * posterior.residual)
+    square = (difference**2 * posterior.weight[:, None]).sum(axis=0)
+    precision = np.maximum(square - ((gram @ posterior.wide) * gram).sum(axis=1), 1e-6 * square + 1e-12)
+    part = moment / precision
+    z = np.abs(part) * np.sqrt(precision)
+    # Only the clearest one: the others' evidence may be its shadow.
+    clear = (z >= max(_BY_PROFILE, float(z.max(initial=0.0)))) & (np.abs(part) * seconds >= _LEAST_BY_PROFILE)
+    # The tangent is good to about a quarter of the offset.
+    return np.where(clear & (np.abs(part) < 1), part * seconds, 0.0)
+
+
+def corrected(energy: Floats, offset: Floats, seconds: float) -> Floats:
+    """Energies of windows in true time.
+
+    What was stamped t was taken at t less the offset, so a window [a, b) of true time is [a + offset, b + offset) of
+    the meter's. Within a window the register is taken to rise evenly.
+
+    Args:
+        energy: kWh of windows by the meter's clock; [W].
+        offset: of each window, s; [W].
+        seconds: length of a window.
+    """
+    bounds = np.arange(len(energy) + 1, dtype=np.float64)
+    register = np.concatenate([[0.0], np.cumsum(energy)])
+    at_bounds = np.concatenate([offset[:1], (offset[1:] + offset[:-1]) / 2, offset[-1:]]) / seconds
+    rise = np.interp(bounds + at_bounds, bounds, register)
+    # Beyond the ends the last power goes on.
+    rise += np.minimum(bounds + at_bounds, 0) * energy[0]
+    rise += np.maximum(bounds + at_bounds - len(energy), 0) * energy[-1]
+    return np.diff(rise)
+
+
+def variance(offset: Floats, error: Floats, seconds: float) -> Floats:
+    """Variance of corrected energies, kWh²: how unevenly a register rises within a window is not known; [W].
+
+    Args:
+        offset: s; [W].
+        error: mean square error of dividing two windows' energy evenly, kWh²; [W].
+        seconds: length of a window.
+    """
+    part = np.abs(offset) / seconds % 1
+    return np.asarray(3 * part * (1 - part) * error)

@@ -1,0 +1,136 @@
+"""A Bayesian linear model of an area's remainder: who has which share in what the heads deliver and nobody registers.
+
+    remainder - technical loss = sum of columns x coefficients + noise
+
+The columns are the energies of the heads and the customers (their coefficients are gain errors, small by the meters'
+class), the technical loss (whose data are not exact), and whatever unregistered energy has been found. Coefficients
+have normal priors, the noise of each window a known variance: the posterior is normal as well (Bishop, Pattern
+Recognition and Machine Learning, 3.3). How large the gain errors are within their class is learned from the evidence
+(ibid., 3.5), averaged over a few scales instead of choosing one. Windows that do not fit count less (a Student t
+with four degrees of freedom: Lange, Little, Taylor, "Robust statistical modeling using the t distribution", JASA 84,
+1989).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flows.line_loss.areas.data import Floats
+
+_SCALES = (0.05, 0.2, 0.5, 1.0)  # of the class's standard deviation
+_FREEDOM = 4.0
+_NEGLIGIBLE = 0.01  # share of the best scale's evidence
+_OUTLIER = 25.0  # squared standard deviations
+_NEIGHBOURS = 9  # windows over which a level is taken that a lone outlier does not move
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What is known of the coefficients.
+
+    Attributes:
+        mean: [k].
+        covariance: [k, k].
+        wide: the covariance had the gain errors the whole spread of their class; [k, k].
+        weight: 1/kWh² of each window, the outliers' less; [W].
+        residual: kWh that the columns do not explain then; [W].
+        evidence: logarithm of the probability of the target by this model, up to a constant (Laplace's approximation).
+        excess: by how much the noise is larger than its variances say, at least 1: its mean, outliers limited.
+    """
+
+    mean: Floats
+    covariance: Floats
+    wide: Floats
+    weight: Floats
+    residual: Floats
+    evidence: float
+    excess: float
+
+
+def fit(columns: Floats, target: Floats, variance: Floats, prior: Floats, gains: int) -> Posterior:
+    """The posterior of the coefficients.
+
+    Args:
+        columns: [W, k].
+        target: kWh; [W].
+        variance: kWh² of the noise of each window; infinite where a window says nothing; [W].
+        prior: variance of each coefficient before; [k].
+        gains: so many of the first coefficients are gain errors.
+    """
+    usable = np.isfinite(variance)
+    squares = np.zeros(len(target))
+    excess = 1.0
+    trust = np.ones(len(target))
+    posterior, wide, occam = _solved(columns, target, trust / variance, prior, gains, _SCALES[-1:])
+    for last in (False, True):
+        # An outlier is what its neighbours are not: a new level is no outlier.
+        residual = target - columns @ posterior[0]
+        off = residual - _level(residual)
+        squares = np.where(usable, off**2 / variance, 0.0)
+        if usable.any():
+            # The median of a squared standard normal is 0.455.
+            excess = max(1.0, float(np.median(squares[usable])) / 0.455)
+        trust = np.minimum((_FREEDOM + 1) / (_FREEDOM + squares / excess) / ((_FREEDOM + 1) / _FREEDOM), 1.0)
+        scales = _SCALES if last else _SCALES[-1:]
+        posterior, wide, occam = _solved(columns, target, trust / (variance * excess), prior, gains, scales)
+    spread = max(excess, float(np.mean(np.minimum(squares, _OUTLIER)[usable]))) if usable.any() else excess
+    residual = target - columns @ posterior[0]
+    return Posterior(
+        *posterior,
+        wide[1],
+        trust / (variance * excess),
+        target - columns @ wide[0],
+        occam + _student(residual[usable], variance[usable]),
+        spread,
+    )
+
+
+def _student(residual: Floats, variance: Floats) -> float:
+    """Logarithm of the density of residuals, up to a constant."""
+    return float(
+        -0.5 * np.log(variance).sum() - 0.5 * (_FREEDOM + 1) * np.log1p(residual**2 / variance / _FREEDOM).sum()
+    )
+
+
+def _solved(
+    columns: Floats, target: Floats, weight: Floats, prior: Floats, gains: int, scales: tuple[float, ...]
+) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats], float]:
+    """Mean and covariance, averaged over the scales of gains and for the widest; and what the priors say of it."""
+    gram = columns.T @ (weight[:, None] * columns)
+    moment = columns.T @ (weight * target)
+    scaled = []
+    evidences, occams, means = [], [], []
+    for scale in scales:
+        variance = prior.copy()
+        variance[:gains] *= scale**2
+        root = np.sqrt(variance)
+        # Scaled by the priors the matrix is well conditioned: no eigenvalue below 1.
+        matrix = np.eye(len(prior)) + root[:, None] * gram * root
+        determinant = 2 * float(np.log(np.diag(np.linalg.cholesky(matrix))).sum())
+        mean = root * np.linalg.solve(matrix, root * moment)
+        evidences.append(0.5 * float(moment @ mean) - 0.5 * determinant)
+        occams.append(-0.5 * float((mean**2 / variance).sum()) - 0.5 * determinant)
+        means.append(mean)
+        scaled.append((root, matrix))
+    share = np.exp(np.array(evidences) - max(evidences))
+    share = np.where(share < _NEGLIGIBLE, 0.0, share)
+    share /= share.sum()
+    covariances = [
+        root[:, None] * np.linalg.inv(matrix) * root if p > 0 or place == len(scales) - 1 else None
+        for place, (p, (root, matrix)) in enumerate(zip(share.tolist(), scaled, strict=True))
+    ]
+    mean = np.asarray(sum(p * m for p, m in zip(share, means, strict=True)))
+    covariance = np.zeros((len(prior), len(prior)))
+    for p, one, spread in zip(share.tolist(), means, covariances, strict=True):
+        if p > 0:
+            covariance += p * (np.asarray(spread) + np.outer(one - mean, one - mean))
+    return (mean, covariance), (means[-1], np.asarray(covariances[-1])), float(share @ np.array(occams))
+
+
+def _level(values: Floats) -> Floats:
+    """A running median."""
+    reach = _NEIGHBOURS // 2
+    padded = np.pad(values, reach, mode="edge")
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, _NEIGHBOURS), axis=1))

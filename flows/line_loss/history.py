@@ -1,0 +1,223 @@
+"""The aligned energies of all meters in the windows of the last days, for what they say together.
+
+Shards send what they work out; the last word on a (meter, window) counts. What a reading tells beside its registers
+is kept per window as the least value, which is the same in whatever order, and however often, readings come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from flows.line_loss.meters import MeterEnergies
+from flows.line_loss.restatement import Pairs
+from flows.streaming.event_time import to_micros
+from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
+
+Floats32 = npt.NDArray[np.float32]
+
+_LEAST_ROOM = 64
+_MOST = 60_000.0  # seconds, kvar: what 16 bits can hold
+_NOTHING = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyPiece:
+    """Energies that a shard has worked out, of rows of its meters."""
+
+    row: Ints
+    window: Ints
+    imported: Floats32
+    exported: Floats32
+    measured: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, pairs: Pairs, aligned: MeterEnergies, width: int) -> EnergyPiece:
+        """From µWh to kWh."""
+        return cls(
+            pairs.row,
+            pairs.window,
+            (aligned.imported / MICRO_WH_PER_KWH).astype(np.float32),
+            (aligned.exported / MICRO_WH_PER_KWH).astype(np.float32),
+            aligned.measured >= width,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingPiece:
+    """What readings tell beside their registers, nan where they do not."""
+
+    row: Ints
+    window: Ints
+    delay: Floats32
+    reactive: Floats32
+    voltage: Floats32
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, row: Ints, width: int) -> ReadingPiece:
+        """From a frame of ``grid.meter.v1``: delay in s, kvar, V; a reading belongs to the window that it ends."""
+        time = to_micros(frame.get_column("time"))
+        received = to_micros(frame.get_column("received_time"), _NOTHING)
+        delay = np.where(received == _NOTHING, np.nan, (received - time) / 1e6)
+        return cls(
+            row,
+            (time - 1) // width,
+            np.clip(delay, -_MOST, _MOST).astype(np.float32),
+            np.clip(_floats(frame.get_column("reactive_power_kvar")), -_MOST, _MOST),
+            _floats(frame.get_column("voltage_l1_v")),
+        )
+
+
+def _floats(column: pl.Series) -> Floats32:
+    return column.cast(pl.Float32).fill_null(float("nan")).to_numpy()
+
+
+class MeterHistory:
+    """Matrices [window, meter]; a window keeps its place until it is forgotten."""
+
+    _MATRICES = ("imported", "exported", "measured", "delay", "reactive", "voltage")
+
+    def __init__(self) -> None:
+        self.meters: list[str] = []
+        self._index: dict[str, int] = {}
+        self._of_shard: dict[str, Ints] = {}
+        self._place: dict[int, int] = {}
+        self._free: list[int] = []
+        self._forgotten = _NOTHING
+        self._allocate(0, 0)
+
+    def _allocate(self, windows: int, meters: int) -> None:
+        self.imported: Floats32 = np.zeros((windows, meters), np.float32)
+        self.exported: Floats32 = np.zeros((windows, meters), np.float32)
+        self.measured: npt.NDArray[np.bool_] = np.zeros((windows, meters), bool)
+        # Least values; 16 bits tell them well enough.
+        self.delay = np.full((windows, meters), np.nan, np.float16)
+        self.reactive = np.full((windows, meters), np.nan, np.float16)
+        self.voltage = np.full((windows, meters), np.nan, np.float32)
+
+    def index(self, meters: list[str]) -> Ints:
+        """Columns of meters, -1 of those never seen."""
+        return np.array([self._index.get(meter, -1) for meter in meters], np.int64)
+
+    def add(self, shard: str, names: list[str], energies: list[EnergyPiece], readings: list[ReadingPiece]) -> None:
+        """Take in what a shard has worked out.
+
+        Args:
+            shard: its key.
+            names: its meters, by row.
+            energies: in the order in which they were worked out.
+            readings: in any order.
+        """
+        columns = self._columns(shard, names)
+        self._reach([piece.window for piece in energies] + [piece.window for piece in readings])
+        for piece in energies:
+            known, place = self._places(piece.window)
+            column = columns[piece.row[known]]
+            self.imported[place, column] = piece.imported[known]
+            self.exported[place, column] = piece.exported[known]
+            self.measured[place, column] = piece.measured[known]
+        for reading in readings:
+            known, place = self._places(reading.window)
+            column = columns[reading.row[known]]
+            for matrix, values in (
+                (self.delay, reading.delay),
+                (self.reactive, reading.reactive),
+                (self.voltage, reading.voltage),
+            ):
+                np.fmin.at(matrix, (place, column), values[known].astype(matrix.dtype))
+
+    def _columns(self, shard: str, names: list[str]) -> Ints:
+        known = self._of_shard.get(shard, np.zeros(0, np.int64))
+        if len(known) < len(names):
+            fresh = []
+            for name in names[len(known) :]:
+                if name not in self._index:
+                    self._index[name] = len(self.meters)
+                    self.meters.append(name)
+                fresh.append(self._index[name])
+            known = self._of_shard[shard] = np.concatenate([known, np.array(fresh, np.int64)])
+        return known
+
+    def _reach(self, windows: list[Ints]) -> None:
+        """Make room for windows and meters."""
+        fresh = (
+            [
+                number
+                for number in np.unique(np.concatenate(windows)).tolist()
+                if number not in self._place and number >= self._forgotten
+            ]
+            if windows
+            else []
+        )
+        width, height = self.imported.shape
+        need = width + max(len(fresh) - len(self._free), 0)
+        if need > width or len(self.meters) > height:
+            new_width = width if need <= width else max(need, width + width // 2, _LEAST_ROOM)
+            new_height = height if len(self.meters) <= height else max(len(self.meters), height + height // 2)
+            old = {name: getattr(self, name) for name in self._MATRICES}
+            self._allocate(new_width, new_height)
+            for name, matrix in old.items():
+                getattr(self, name)[:width, :height] = matrix
+            self._free.extend(range(new_width - 1, width - 1, -1))
+        for number in fresh:
+            self._place[number] = self._free.pop()
+
+    def _places(self, windows: Ints) -> tuple[Ints, Ints]:
+        """Which of the windows are not forgotten, and where they have their places."""
+        if not len(windows):
+            return windows, windows
+        low, high = int(windows.min()), int(windows.max())
+        table = np.full(high - low + 1, -1, np.int64)
+        for number in range(low, high + 1) if high - low < len(self._place) else list(self._place):
+            if low <= number <= high:
+                table[number - low] = self._place.get(number, -1)
+        place = table[windows - low]
+        known = np.flatnonzero(place >= 0)
+        return known, place[known]
+
+    def take(self, name: str, begin: int, end: int, columns: Ints, missing: float) -> npt.NDArray[np.float64]:
+        """A matrix of windows ``begin .. end`` (exclusive) and meters; [windows, meters].
+
+        Args:
+            name: of the matrix.
+            begin: first window.
+            end: one past the last.
+            columns: of the meters; -1 of one never seen.
+            missing: in place of what is not there.
+        """
+        places = np.array([self._place.get(number, -1) for number in range(begin, end)], np.int64)
+        result = np.full((end - begin, len(columns)), missing)
+        there, seen = np.flatnonzero(places >= 0), np.flatnonzero(columns >= 0)
+        if len(there) and len(seen):
+            result[np.ix_(there, seen)] = getattr(self, name)[np.ix_(places[there], columns[seen])]
+        return result
+
+    @property
+    def first(self) -> int | None:
+        """The first window that is known."""
+        return min(self._place, default=None)
+
+    def next(self, window: int) -> int | None:
+        """The first window from ``window`` on that is known."""
+        return min((number for number in self._place if number >= window), default=None)
+
+    @property
+    def end(self) -> int:
+        """One past the last window."""
+        return max(self._place, default=-1) + 1
+
+    def forget(self, before: int) -> None:
+        """Drop the windows before a number."""
+        if before <= self._forgotten:
+            return
+        self._forgotten = before
+        gone = [number for number in self._place if number < before]
+        places = [self._place.pop(number) for number in gone]
+        if places:
+            for name in self._MATRICES:
+                matrix = getattr(self, name)
+                matrix[places] = np.nan if matrix.dtype == np.float16 or name == "voltage" else 0
+            self._free.extend(places)

@@ -1,0 +1,359 @@
+"""Areas under study: from the history of all meters and the network to what is said of each area's windows.
+
+An area is an element with a measuring device of its own and customers right below it, as a rule a transformer. It is
+studied at the end of days of UTC (and, on a stream, some times in between), from the windows of the days before. What
+a study says of a window is final once the day of the window lies ``settle`` days before the study's end, and nothing
+that the study rests on can change any more. Until then it is said again as studies become better.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flows.line_loss.areas.clocks import corrected
+from flows.line_loss.areas.data import AreaData, Bools, Floats, Ints
+from flows.line_loss.areas.lines import Line, RadialLines
+from flows.line_loss.areas.study import Applied, Study, StudyRules, apply, is_plausible, study
+from flows.line_loss.history import MeterHistory
+from flows.streaming.event_time import MINIMUM, SECOND
+from flows.streaming.network import USAGE_POINT, NetworkTable, Version
+
+_DAY = 86_400 * SECOND
+_CONTEXT = 8  # windows beside those that are asked for, so that gaps and clocks can be put right at the edges
+
+
+@dataclass(frozen=True, slots=True)
+class InvestigationRules:
+    """What studies need of the settings.
+
+    Attributes:
+        window: length of windows, µs; divides a day.
+        days: a study looks back so far.
+        settle: so many days after a window's own are looked at before what is said of it is final.
+        every: on a stream, studies are made anew at multiples of this, µs; 0: only final ones.
+        again: interim studies say anew what they say of this many windows before them.
+        volts: phase to neutral, where no meter tells.
+        study: of the studies themselves.
+    """
+
+    window: int
+    days: int = 10
+    settle: int = 2
+    every: int = 0
+    again: int = 192
+    volts: float = 230.0
+    study: StudyRules = field(default_factory=StudyRules)
+
+    @property
+    def per_day(self) -> int:
+        """Windows in a day."""
+        return _DAY // self.window
+
+    @property
+    def keeps(self) -> int:
+        """How far before a study's end windows must be known, µs."""
+        return (self.days + self.settle + 1) * _DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A device in an area while [begin, end)."""
+
+    device: str
+    begin: int
+    end: int
+    node: str | None
+    phases: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Who belongs to an area, and when its network changes."""
+
+    heads: tuple[Member, ...]
+    customers: tuple[Member, ...]
+    changes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a study says of an area's windows begin .. end.
+
+    Attributes:
+        head: kWh to add to what the heads delivered; [W].
+        customers: kWh to add to what the customers took; [W].
+        technical: kWh; [W].
+        systematic: standard uncertainty common to all windows, kWh; [W].
+        random: variance of the rest, kWh²; [W].
+        suspects: (meter, score, missing kWh [W]).
+        clocks: (meter, offset s [W], imported kWh [W], exported kWh [W]) of those that are off.
+    """
+
+    begin: int
+    head: Floats
+    customers: Floats
+    technical: Floats
+    systematic: Floats
+    random: Floats
+    suspects: list[tuple[str, float, Floats]]
+    clocks: list[tuple[str, Floats, Floats, Floats]]
+
+
+class Investigation:
+    """All areas.
+
+    Args:
+        rules: the rules.
+    """
+
+    def __init__(self, rules: InvestigationRules) -> None:
+        self.rules = rules
+        self.history = MeterHistory()
+        self.studies: dict[str, Study] = {}
+        self._areas: dict[str, Area] = {}
+        self._lines: dict[tuple[str, int], tuple[RadialLines, tuple[str, ...]]] = {}
+
+    # ----------------------------------------------------------------- network
+
+    def set_network(self, network: NetworkTable) -> None:
+        """Take up a network, or a changed one."""
+        self._network = network
+        self._lines.clear()
+        heads: dict[str, list[Member]] = defaultdict(list)
+        customers: dict[str, list[Member]] = defaultdict(list)
+        self._content: dict[str, list[str]] = defaultdict(list)
+        changes: dict[str, set[int]] = defaultdict(set)
+        for element, versions in network.versions.items():
+            for container in {version.container for version in versions if version.container}:
+                self._content[container].append(element)
+            for begin, end, version in network.valid(element):
+                if version.kind == USAGE_POINT:
+                    if version.container is None:
+                        continue
+                    changes[version.container].update((begin, end))
+                    if version.device:
+                        member = Member(version.device, begin, end, version.terminal_1, version.phases)
+                        customers[version.container].append(member)
+                else:
+                    if version.container:
+                        changes[version.container].update((begin, end))
+                    changes[element].update((begin, end))
+                    if version.device:
+                        heads[element].append(Member(version.device, begin, end, None, None))
+        self._areas = {
+            element: Area(
+                tuple(sorted(heads[element], key=lambda m: (m.device, m.begin))),
+                tuple(sorted(customers[element], key=lambda m: (m.device, m.begin))),
+                tuple(sorted(changes[element])),
+            )
+            for element in sorted(heads)
+            if customers.get(element)
+        }
+
+    @property
+    def areas(self) -> list[str]:
+        """Elements that can be studied, ascending."""
+        return list(self._areas)
+
+    def is_area(self, element: str) -> bool:
+        """Whether an element can be studied."""
+        return element in self._areas
+
+    # ------------------------------------------------------------------ studies
+
+    def studied(self, end: int, begin: int, stop: int) -> Iterator[tuple[str, Said | None]]:
+        """Study all areas by the windows before ``end``: of each, what that says of windows begin .. stop."""
+
+        def one(element: str) -> tuple[str, Said | None]:
+            self._study(element, end)
+            return element, self.say(element, begin, stop)
+
+        # What takes the time are products of matrices, which run beside each other.
+        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 4)) as pool:
+            yield from pool.map(one, self.areas)
+
+    def _study(self, element: str, end: int) -> None:
+        first = self.history.first
+        if first is None:
+            return
+        begin = max(end - self.rules.days * self.rules.per_day, first)
+        data = self._data(element, begin, end)
+        if data is None or not is_plausible(data):
+            self.studies.pop(element, None)
+            return
+        self.studies[element] = study(data, self._technical(element, data), self.rules.study)
+
+    def say(self, element: str, begin: int, end: int) -> Said | None:
+        """What the latest study says of windows begin .. end (exclusive)."""
+        learned = self.studies.get(element)
+        first = self.history.first
+        if learned is None or first is None:
+            return None
+        low = max(begin - _CONTEXT, min(first, begin))
+        data = self._data(element, low, end + _CONTEXT, (learned.heads, learned.customers))
+        if data is None:
+            return None
+        technical = self._technical(element, data)
+        applied = apply(learned, data, technical)
+        clocks = [
+            self._clock(data, learned, who, applied.offset[:, who], begin, end)
+            for who in np.flatnonzero(applied.offset[begin - low : end - low].any(axis=0)).tolist()
+        ]
+        return _said(data, learned, applied, clocks, begin, end)
+
+    def _clock(
+        self, data: AreaData, learned: Study, who: int, offset: Floats, begin: int, end: int
+    ) -> tuple[str, Floats, Floats, Floats]:
+        meter, some = learned.customers[who], slice(begin - data.first, end - data.first)
+        column = self.history.index([meter])
+        stop = data.first + data.windows
+        imported, exported = (
+            corrected(self.history.take(name, data.first, stop, column, 0.0)[:, 0], offset, data.seconds)[some]
+            for name in ("imported", "exported")
+        )
+        return meter, offset[some], imported, exported
+
+    def _data(
+        self, element: str, begin: int, end: int, meters: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    ) -> AreaData | None:
+        """An area's columns in windows begin .. end; of those who belong to it then, or of given meters."""
+        area, width = self._areas.get(element), self.rules.window
+        if area is None or end <= begin:
+            return None
+        since, until = begin * width, end * width
+        heads = [m for m in area.heads if m.begin < until and m.end > since]
+        customers = [m for m in area.customers if m.begin < until and m.end > since]
+        if meters is None:
+            meters = (tuple(sorted({m.device for m in heads})), tuple(sorted({m.device for m in customers})))
+            if not meters[0] or not meters[1]:
+                return None
+        bounds: Ints = np.arange(begin, end + 1, dtype=np.int64) * width
+        present, cut = _presence(customers, meters[1], bounds)
+        leading, cut_heads = _presence(heads, meters[0], bounds)
+        columns, head_columns = self.history.index(list(meters[1])), self.history.index(list(meters[0]))
+        take = self.history.take
+        energy = take("imported", begin, end, columns, 0.0) - take("exported", begin, end, columns, 0.0)
+        head = take("imported", begin, end, head_columns, 0.0) - take("exported", begin, end, head_columns, 0.0)
+        head_measured = take("measured", begin, end, head_columns, 0.0) > 0
+        known = head_measured | ~leading
+        return AreaData(
+            customers=meters[1],
+            heads=meters[0],
+            first=begin,
+            per_day=self.rules.per_day,
+            seconds=width / SECOND,
+            energy=energy * present,
+            measured=take("measured", begin, end, columns, 0.0) > 0,
+            present=present,
+            head=head * leading,
+            head_measured=known,
+            delay=np.where(present, take("delay", begin, end, columns, np.nan), np.nan),
+            complete=~cut & ~cut_heads & leading.any(axis=1) & known.all(axis=1),
+        )
+
+    # ---------------------------------------------------------- technical losses
+
+    def _technical(self, element: str, data: AreaData) -> Floats:
+        """Energy lost in an area's lines by their data, kWh, 0 where there are none; [W]."""
+        width = self.rules.window
+        columns = self.history.index(list(data.customers))
+        begin, end = data.first, data.first + data.windows
+        reactive = np.nan_to_num(self.history.take("reactive", begin, end, columns, np.nan)) * data.present
+        hours = data.seconds / 3600
+        voltage = self.history.take("voltage", begin, end, columns, np.nan)
+        volts = _mean(voltage, self.rules.volts)
+        total = np.zeros(data.windows)
+        changes = np.array(self._areas[element].changes, np.int64)
+        epochs = np.searchsorted(changes, np.arange(begin, end) * width, side="right")
+        for epoch in np.unique(epochs).tolist():
+            some = np.flatnonzero(epochs == epoch)
+            lines = self._lines_of(element, int(changes[epoch - 1]) if epoch else MINIMUM, data.customers)
+            total[some] = lines.losses(data.energy[some], reactive[some] * hours, hours, volts[some])
+        return total
+
+    def _lines_of(self, element: str, time: int, customers: tuple[str, ...]) -> RadialLines:
+        known = self._lines.get((element, time))
+        if known is not None and known[1] == customers:
+            return known[0]
+        source = self._network.as_of(element, time)
+        lines = []
+        for name in self._content.get(element, ()):
+            version = self._network.as_of(name, time)
+            if version is not None and version.container == element and _conducts(version):
+                lines.append(Line(str(version.terminal_1), str(version.terminal_2), version.r_ohm or 0.0))
+        at = {m.device: m for m in self._areas[element].customers if m.begin <= time < m.end}
+        members = [at.get(device) for device in customers]
+        found = RadialLines.of(
+            None if source is None else source.terminal_2,
+            lines,
+            [None if m is None else m.node for m in members],
+            [None if m is None else m.phases for m in members],
+        )
+        self._lines[element, time] = (found, customers)
+        return found
+
+    # ---------------------------------------------------------------- recovery
+
+    def dump(self) -> tuple[MeterHistory, dict[str, Study]]:
+        """What to keep over a restart."""
+        return self.history, self.studies
+
+    def restore(self, kept: tuple[MeterHistory, dict[str, Study]]) -> None:
+        """Take up what was kept."""
+        self.history, self.studies = kept
+
+
+def _conducts(version: Version) -> bool:
+    return version.terminal_1 is not None and version.terminal_2 is not None and not version.normal_open
+
+
+def _mean(voltage: Floats, usual: float) -> Floats:
+    known = np.isfinite(voltage)
+    count = known.sum(axis=1)
+    total = np.where(known, voltage, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), usual)
+
+
+def _presence(members: list[Member], devices: tuple[str, ...], bounds: Ints) -> tuple[Bools, Bools]:
+    """Which devices belong to an area in all of a window, [W, n]; and in which windows one comes or goes, [W]."""
+    column = {device: place for place, device in enumerate(devices)}
+    present = np.zeros((len(bounds) - 1, len(devices)), bool)
+    cut = np.zeros(len(bounds) - 1, bool)
+    for member in members:
+        place = column.get(member.device)
+        if place is None:
+            continue
+        low, high = np.maximum(bounds[:-1], member.begin), np.minimum(bounds[1:], member.end)
+        whole = high - low == np.diff(bounds)
+        present[:, place] |= whole
+        cut |= (high > low) & ~whole
+    return present, cut
+
+
+def _said(
+    data: AreaData,
+    learned: Study,
+    applied: Applied,
+    clocks: list[tuple[str, Floats, Floats, Floats]],
+    begin: int,
+    end: int,
+) -> Said:
+    some = slice(begin - data.first, end - data.first)
+    head = applied.head.sum(axis=1) - data.head.sum(axis=1) - applied.head_gain
+    customers = applied.energy.sum(axis=1) - data.energy.sum(axis=1) - applied.customer_gain
+    return Said(
+        begin,
+        head[some],
+        customers[some],
+        applied.technical[some],
+        applied.systematic[some],
+        applied.random[some],
+        [(learned.customers[who], score, missing[some]) for who, score, missing, _ in applied.suspects],
+        clocks,
+    )
