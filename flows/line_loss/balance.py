@@ -32,7 +32,7 @@ from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 _C = {name: position for position, name in enumerate(COLUMNS)}
 _HEAD = ("head_in", "head_out", "heads_known", "heads_measured")
 _VARIANCE_PER_KWH2 = 1e9
-_COVERAGE = 2.2  # about 95 % by a Student t with some 12 degrees of freedom (GUM, G.4): variances are estimates, too
+_COVERAGE = 2.31  # 95 % by a Student t with 8 degrees of freedom (GUM, G.4): the variances are estimates, too
 _DAY = 86_400 * SECOND
 _ALARM_DAYS = 5  # evidence is summed up from so many days before
 _LINE_SHARE = 0.1  # standard deviation of technical losses, as a part of them

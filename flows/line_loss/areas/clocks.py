@@ -24,6 +24,7 @@ _SIGNIFICANT = 6.0  # standard deviations, by arrival or by profile
 _BY_PROFILE = 8.0
 _LEAST_BY_PROFILE = 60.0
 _STEADY_SECONDS = 60.0
+_ENOUGH = 12  # windows of a day in which readings came
 _LEAST_WINDOWS = 96
 _SIGMA = 1.4826  # of a normal distribution, per median absolute deviation
 
@@ -48,9 +49,14 @@ def by_arrival(delay: Floats, days: int) -> Floats:
     limit = max(LEAST_SECONDS, _SIGNIFICANT * float(scatter))
     steady = middle - least <= max(_STEADY_SECONDS, 3 * float(usual_spread))
     off = (offset > limit) | ((offset < -limit) & steady)
-    off = np.where(known, off, False)
-    # A clock that is off on one day only within the noise of arrivals is right.
-    return np.where(off, offset, 0.0)
+    # A few readings may all have come late; what a day does not tell, the nearest one does that tells.
+    enough = np.isfinite(daily).sum(axis=1) >= min(_ENOUGH, daily.shape[1])
+    result = np.where(off & enough, offset, 0.0)
+    for meter in np.flatnonzero(result.any(axis=0) & ~enough.all(axis=0)).tolist():
+        told = np.flatnonzero(enough[:, meter])
+        for day in np.flatnonzero(~enough[:, meter]).tolist():
+            result[day, meter] = result[told[np.argmin(np.abs(told - day))], meter]
+    return result
 
 
 def over_windows(daily: Floats, per_day: int) -> Floats:
