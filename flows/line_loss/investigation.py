@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flows.line_loss.areas.clocks import corrected
+from flows.line_loss.areas.clocks import corrected, worth
 from flows.line_loss.areas.data import AreaData, Bools, Floats, Ints
 from flows.line_loss.areas.lines import Line, RadialLines
 from flows.line_loss.areas.study import Applied, Study, StudyRules, apply, is_plausible, study
@@ -214,9 +214,10 @@ class Investigation:
         column = self.history.index([meter])
         stop = data.first + data.windows
         imported, exported = (
-            corrected(self.history.take(name, data.first, stop, column, 0.0)[:, 0], offset, data.seconds)[some]
-            for name in ("imported", "exported")
+            self.history.take(name, data.first, stop, column, 0.0)[:, 0] for name in ("imported", "exported")
         )
+        shifted = worth(imported - exported, offset, data.seconds)
+        imported, exported = (corrected(one, shifted, data.seconds)[some] for one in (imported, exported))
         return meter, offset[some], imported, exported
 
     def _data(

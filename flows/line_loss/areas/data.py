@@ -68,8 +68,8 @@ class AreaData:
         return whole, days, before
 
 
-def by_slot(values: Floats, slot: Ints, per_day: int, weight: Floats) -> Floats:
-    """Weighted means by time of day, smoothed over an hour and a quarter; [per_day, n].
+def by_slot(values: Floats, slot: Ints, per_day: int, weight: Floats, *, smooth: bool = True) -> Floats:
+    """Weighted means by time of day, as a rule smoothed over an hour and a quarter; [per_day, n].
 
     Where there is no weight, the mean of all.
 
@@ -78,10 +78,11 @@ def by_slot(values: Floats, slot: Ints, per_day: int, weight: Floats) -> Floats:
         slot: time of day of each window; [W].
         per_day: slots in a day.
         weight: [W, n].
+        smooth: whether to smooth.
     """
     total, count = _daily(values * weight, slot, per_day), _daily(weight, slot, per_day)
     mean = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1e-12)
-    reach = max(per_day // 38, 0)
+    reach = per_day // 38 if smooth else 0
     if reach:
         total, count = _around(total, reach), _around(count, reach)
     return np.where(count > 0.5, total / np.maximum(count, 1e-12), mean)

@@ -81,10 +81,10 @@ class RadialLines:
         spans: dict[tuple[int, int], float] = defaultdict(float)
         seen: set[str] = set()
         used: set[int] = set()
-        # (node, resistance of the line that leads to it, where its customers begin); begin -1: not entered yet.
-        stack: list[tuple[str, float, int]] = [] if source is None else [(source, 0.0, -1)]
+        # (node, resistance and number of the line that leads to it, where its customers begin); -1: not entered yet.
+        stack: list[tuple[str, float, int, int]] = [] if source is None else [(source, 0.0, -1, -1)]
         while stack:
-            node, resistance, begin = stack.pop()
+            node, resistance, begin, by = stack.pop()
             if begin >= 0:
                 if len(order) > begin:
                     spans[begin, len(order)] += resistance
@@ -92,12 +92,13 @@ class RadialLines:
             if node in seen:
                 continue
             seen.add(node)
-            stack.append((node, resistance, len(order)))
+            stack.append((node, resistance, len(order), by))
             order += at.get(node, [])
+            if by >= 0:
+                used.add(by)
             for other, ohm, number in beside.get(node, ()):
                 if other not in seen:
-                    stack.append((other, ohm, -1))
-                    used.add(number)
+                    stack.append((other, ohm, -1, number))
         named = [(begin, end, ohm) for (begin, end), ohm in spans.items() if ohm > 0]
         reachable = {n for n, line in enumerate(sorted(lines)) if line.terminal_1 in seen or line.terminal_2 in seen}
         return cls(

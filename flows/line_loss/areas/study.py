@@ -16,9 +16,20 @@ from flows.line_loss.areas import clocks
 from flows.line_loss.areas.data import AreaData, Floats, by_slot
 from flows.line_loss.areas.gaps import GapShapes
 from flows.line_loss.areas.model import Posterior, fit
-from flows.line_loss.areas.suspects import FALL, NOBODY, SHARE, candidates, column_of, is_quiet, prior_of, refined
+from flows.line_loss.areas.suspects import (
+    FALL,
+    NOBODY,
+    SHAPED,
+    SHARE,
+    candidates,
+    column_of,
+    is_quiet,
+    prior_of,
+    refined,
+)
 
 _MOST_NEGATIVE, _MOST_MISSING = 0.15, 0.6  # of the energy delivered
+_COST_OF_SHAPE = 40.0  # a course of the day that is taken from what it explains has many free values
 _MOST_CLOCKS = 4  # clocks that profiles tell in one study
 _UNKNOWN_LINES = 0.03  # standard deviation of the loss of lines that are not known, as a part of the energy
 _UNKNOWN = 2e-4  # standard deviation of what is left, as a part of the energy
@@ -84,6 +95,7 @@ class Study:
         findings: unregistered energy that is part of the model.
         hints: (customer, score) of those who may explain what is ``NOBODY``'s.
         reference: sums of the gain columns: what systematic errors are weighed by; [h + n].
+        noise: by how much the remainder scatters more than gaps and registers' steps explain, at least 1.
         profile_offset: clocks' offsets that the profiles tell, s; [n].
         load_scale: 0 where the lines are known, else what the squared load is scaled by, 1/kWh.
         resolution: variance by the registers' steps of each customer's window, kWh²; [n].
@@ -97,6 +109,7 @@ class Study:
     findings: tuple[Finding, ...]
     hints: tuple[tuple[int, float], ...]
     reference: Floats
+    noise: float
     profile_offset: Floats
     load_scale: float
     resolution: Floats
@@ -172,7 +185,10 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         data, variance, _ = _prepared(raw, customer_gaps, head_gaps, resolution, shift)
         columns, target, prior, gains = _base(data, technical, rules)
         posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
-    variance = np.where(usable, variance, np.inf)
+    # Noise that the variances do not have would speak for whatever allows of more of it.
+    noise = posterior.excess
+    variance = np.where(usable, variance * noise, np.inf)
+    posterior = fit(columns, target, variance, prior, gains)
     findings: list[Finding] = []
     hints: dict[int, float] = {}
     while len(findings) < rules.most and not (not findings and is_quiet(data, columns, posterior)):
@@ -193,6 +209,7 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         tuple(findings),
         tuple((customer, score) for customer, score in hints.items() if customer not in taken),
         columns[:, :gains].sum(axis=0),
+        noise,
         shift,
         0.0 if technical.any() else _scale_of_load(data),
         resolution,
@@ -218,7 +235,7 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
     scale = max(float(learned.reference @ common), 1e-30) ** 0.5
     systematic = np.maximum(gain @ common / scale, 0)
     total = ((gain @ covariance[: h + n, : h + n]) * gain).sum(axis=1)
-    random = np.maximum(total - systematic**2, 0) + variance * posterior.excess
+    random = np.maximum(total - systematic**2, 0) + variance * learned.noise * posterior.excess
     if learned.load_scale:
         technical = np.maximum(mean[h + n], 0) * _squared_load(head.sum(axis=1), learned.load_scale)
         unexplained = data.remainder - technical - gain @ mean[: h + n]
@@ -310,7 +327,8 @@ def _prepared(
     offset = clocks.over_windows(clocks.by_arrival(delay, days), data.per_day)[before : before + data.windows]
     offset = offset + shift * (offset == 0)
     for meter in np.flatnonzero(offset.any(axis=0)).tolist():
-        energy[:, meter] = clocks.corrected(energy[:, meter], offset[:, meter], data.seconds)
+        shifted = clocks.worth(energy[:, meter], offset[:, meter], data.seconds)
+        energy[:, meter] = clocks.corrected(energy[:, meter], shifted, data.seconds)
         error = customer_gaps.error[0, data.slot, meter]
         unsure[:, meter] += clocks.variance(offset[:, meter], error, data.seconds)
     variance = unsure.sum(axis=1) + unsure_head.sum(axis=1) + data.present @ resolution
@@ -333,7 +351,7 @@ class _Model:
     def plus(self, data: AreaData, finding: Finding) -> _Model:
         """The model with a finding."""
         start = finding.start - data.first
-        column = column_of(data, finding.customer, start, finding.kind)
+        column = _column(data, finding)
         columns = np.hstack([self.columns, column[:, None]])
         prior = np.append(self.prior, prior_of(finding.kind))
         # What nobody registers comes and goes as it likes.
@@ -356,9 +374,11 @@ def _better(
         return None
     options: list[tuple[float, Finding, _Model]] = []
     if NOBODY not in taken:
-        finding = _finding(data, NOBODY, found.nobody[2], found.nobody[1], model.posterior)
-        whole = model.plus(data, finding)
-        options.append((whole.posterior.evidence - model.posterior.evidence + unknown, finding, whole))
+        for kind, cost in ((found.nobody[2], 0.0), (SHAPED, _COST_OF_SHAPE)):
+            finding = _finding(data, NOBODY, kind, found.nobody[1], model.posterior)
+            whole = model.plus(data, finding)
+            options.append((whole.posterior.evidence - model.posterior.evidence + unknown - cost, finding, whole))
+        options.sort(key=lambda option: -option[0])
     for customer in np.argsort(-rough)[: rules.closer].tolist():
         if not np.isfinite(rough[customer]):
             break
@@ -392,9 +412,13 @@ def _finding(data: AreaData, customer: int, kind: int, start: int, posterior: Po
         off = past[:, 0] - usual[data.slot[:start]]
         scatter = float((off**2 * sure[:, 0]).sum() / max(sure.sum(), 1.0))
     elif kind != SHARE:
-        usual[data.slot] = column_of(data, customer, 0, kind)
-        after = posterior.residual[start:][posterior.weight[start:] > 0]
-        scatter = float(np.var(after)) if len(after) else 0.0
+        if kind == SHAPED:
+            sure = (posterior.weight[start:] > 0).astype(np.float64)[:, None]
+            usual = by_slot(posterior.residual[start:, None], data.slot[start:], data.per_day, sure, smooth=False)[:, 0]
+        else:
+            usual[data.slot] = column_of(data, customer, 0, kind)
+        after = np.diff(posterior.residual[start:][posterior.weight[start:] > 0])
+        scatter = float(np.mean(after**2)) / 2 if len(after) else 0.0
     return Finding(customer, kind, data.first + start, 1.0, usual, scatter)
 
 

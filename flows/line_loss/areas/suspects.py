@@ -24,7 +24,7 @@ import numpy as np
 from flows.line_loss.areas.data import AreaData, Floats, Ints, by_slot
 from flows.line_loss.areas.model import Posterior
 
-SHARE, FALL, FLAT, LIKE_ALL = range(4)
+SHARE, FALL, FLAT, LIKE_ALL, SHAPED = range(5)
 NOBODY = -1
 
 _LEAST_SHARE = 0.08  # a smaller one is a meter's error, or no case
@@ -143,7 +143,7 @@ def column_of(data: AreaData, customer: int, start: int, kind: int) -> Floats:
 
 def prior_of(kind: int) -> float:
     """Variance of a hypothesis's coefficient."""
-    return {SHARE: _PRIOR_SHARE**2, FALL: 1 + _PRIOR_FALL**2}.get(kind, 0.05**2)
+    return {SHARE: _PRIOR_SHARE**2, FALL: 1 + _PRIOR_FALL**2, SHAPED: 4.0}.get(kind, 0.05**2)
 
 
 class _Best:
