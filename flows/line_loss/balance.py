@@ -21,10 +21,11 @@ from connectors.batch import Batch
 from flows.line_loss import alarms
 from flows.line_loss.areas.data import Bools, Floats
 from flows.line_loss.contributions import Outcome
+from flows.line_loss.energies import energy_rows
 from flows.line_loss.investigation import Investigation, InvestigationRules, Said
 from flows.line_loss.sums import COLUMNS, Contributions
 from flows.line_loss.window_table import SAID, WindowTable
-from flows.streaming.event_time import MAXIMUM, MINIMUM, SECOND
+from flows.streaming.event_time import MAXIMUM, MINIMUM
 from flows.streaming.network import Hierarchy, NetworkTable
 from flows.streaming.packing import pack, unpack
 from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
@@ -33,9 +34,7 @@ _C = {name: position for position, name in enumerate(COLUMNS)}
 _HEAD = ("head_in", "head_out", "heads_known", "heads_measured")
 _VARIANCE_PER_KWH2 = 1e9
 _COVERAGE = 2.31  # 95 % by a Student t with 8 degrees of freedom (GUM, G.4): the variances are estimates, too
-_DAY = 86_400 * SECOND
 _ALARM_DAYS = 5  # evidence is summed up from so many days before
-_LINE_SHARE = 0.1  # standard deviation of technical losses, as a part of them
 _LEAST_SCORE = 0.1
 _FINAL = 100  # grade of a study on which nothing will improve; those before have lower ones
 _CLOCKS = 1 << 50  # revision of energies by a corrected clock, above those of energies as registered
@@ -85,7 +84,6 @@ class _Told:
     systematic: Floats
     random: Floats
     studied: Bools
-    lines: Bools
 
 
 class BalanceState:
@@ -103,7 +101,6 @@ class BalanceState:
         self._boundary: int | None = None  # the last interim study
         self._dirty: dict[str, set[int]] = defaultdict(set)
         self._suspects: dict[tuple[int, int], list[dict[str, object]]] = {}
-        self._clocked: dict[str, set[int]] = defaultdict(set)
         self._energies: list[pl.DataFrame] = []
         self.investigation = Investigation(rules.investigation)
         self._forget_plans()
@@ -174,7 +171,7 @@ class BalanceState:
         known = self._table.knows(more.window)
         if not known.all():  # only a version of the network can reach back that far
             more = more.take(known)
-        if self.investigation.studies:
+        if self.rules.investigation.every:  # else only final studies speak, and nothing changes after them
             self._soil(more)
         codes = np.array([self._codes.setdefault(name, len(self._codes)) for name in more.elements], np.int64)
         self._table.add(len(self._codes), codes[more.element], more.window, more.values)
@@ -183,9 +180,10 @@ class BalanceState:
 
     def _soil(self, more: Contributions) -> None:
         """Remember of which windows of areas anything has changed since studies last spoke of them."""
-        for place, element in enumerate(more.elements):
-            if element in self.investigation.studies:
-                self._dirty[element].update(more.window[more.element == place].tolist())
+        studies = self.investigation.studies
+        for place, window in zip(more.element.tolist(), more.window.tolist(), strict=True):
+            if more.elements[place] in studies:
+                self._dirty[more.elements[place]].add(window)
 
     def _investigate(self, ticked: int, watermark: int) -> None:
         """Make the studies that are due, and have them say what they say."""
@@ -233,9 +231,6 @@ class BalanceState:
     def _clean(self, until: int) -> None:
         """Have the latest studies speak of windows that are new or have changed."""
         assert self._final is not None
-        if not self.investigation.rules.every:
-            self._dirty.clear()
-            return
         least = self._final * self.investigation.rules.per_day
         for element, windows in self._dirty.items():
             some = sorted(window for window in windows if least <= window < until)
@@ -256,12 +251,8 @@ class BalanceState:
         self._table.said[code, places, _S["spoken"]] = 1
         for column, name in enumerate(SAID[:-1]):
             self._table.said[code, places, column] = np.round(getattr(said, name)[at], 9 if name == "random" else 6)
-        if end is not None:
-            step = max(self.investigation.rules.every // self.rules.window, 1)
-            grades = np.full(len(windows), grade) if grade else np.minimum((end - windows) // step + 1, _FINAL - 1)
-            self._table.studied[code, places] = np.maximum(self._table.studied[code, places], np.maximum(grades, 1))
-        else:
-            self._table.studied[code, places] = np.maximum(self._table.studied[code, places], 1)
+        grades = self._grades(windows, grade, end)
+        self._table.studied[code, places] = np.maximum(self._table.studied[code, places], grades)
         for window in windows.tolist():
             self._suspects.pop((code, window), None)
         for meter, score, missing in sorted(said.suspects, key=lambda one: (-one[1], one[0])):
@@ -271,7 +262,7 @@ class BalanceState:
                 if amount > 0:
                     row = {"meter_id": meter, "score": round(score, 3), "missing_kwh": round(amount, 6)}
                     self._suspects.setdefault((code, window), []).append(row)
-        self._table.mark_windows(windows)
+        self._table.mark_each(windows)
 
     def _unhear(self, element: str, windows: Ints) -> None:
         """An area of which nothing can be said any more: its record cannot be right."""
@@ -283,26 +274,29 @@ class BalanceState:
                 self._suspects.pop((code, window), None)
 
     def _tell_clocks(self, said: Said, grade: int | None, end: int) -> None:
-        """Rows of MeterEnergy of meters whose clocks are off; and of those that turned out right."""
-        step = max(self.investigation.rules.every // self.rules.window, 1)
+        """Rows of MeterEnergy of meters whose clocks are off."""
         for meter, offset, imported, exported in said.clocks:
             on = np.flatnonzero(offset != 0)
             windows = said.begin + on
-            grades = np.full(len(on), grade) if grade else np.minimum((end - windows) // step + 1, _FINAL - 1)
             self._energies.append(
-                pl.DataFrame(
-                    {
-                        "meter_id": pl.Series([meter]).new_from_index(0, len(on)),
-                        "window_start": pl.Series(windows * self.rules.window).cast(_TIME),
-                        "window_end": pl.Series((windows + 1) * self.rules.window).cast(_TIME),
-                        "import_kwh": np.round(imported[on], 6),
-                        "export_kwh": np.round(exported[on], 6),
-                        "measured_share": np.ones(len(on)),
-                        "clock_offset_seconds": np.round(offset[on], 1),
-                        "revision": _CLOCKS + np.maximum(grades, 1),
-                    }
+                energy_rows(
+                    pl.Series([meter]).new_from_index(0, len(on)),
+                    windows,
+                    self.rules.window,
+                    imported=np.round(imported[on], 6),
+                    exported=np.round(exported[on], 6),
+                    measured_share=np.ones(len(on)),
+                    offset=pl.Series(np.round(offset[on], 1)),
+                    revision=_CLOCKS + self._grades(windows, grade, end),
                 )
             )
+
+    def _grades(self, windows: Ints, grade: int | None, end: int | None) -> Ints:
+        """How good what is said of windows is: as given, else the better the more of a study lies behind them."""
+        if grade is not None or end is None:
+            return np.full(len(windows), grade or 1)
+        step = max(self.rules.investigation.every // self.rules.window, 1)
+        return np.clip((end - windows) // step + 1, 1, _FINAL - 1)
 
     # -------------------------------------------------------------------- rows
 
@@ -449,7 +443,7 @@ class BalanceState:
             plan, windows, places, loss, told, systematic, random, kwh_in, uncertainty, share, heads["heads_measured"]
         )
         status = np.where(complete[at], "COMPLETE", np.where(closed[0, w], "INCOMPLETE", "PROVISIONAL"))
-        technical = pl.Series(told.technical[at]).set(pl.Series(~told.lines[at]), None)
+        technical = pl.Series(told.technical[at]).set(pl.Series(~told.studied[at]), None)
         return pl.DataFrame(
             {
                 "element_id": pl.Series(plan.elements, dtype=pl.String).gather(e),
@@ -508,7 +502,6 @@ class BalanceState:
             random=gather("random", of, leaf),
             # Of an element above areas its own heads are no part of any study.
             studied=(count >= areas) & (areas > 0) & plan.studied[:, None],
-            lines=(count >= areas) & (areas > 0) & plan.studied[:, None],
         )
 
     def _alarms(
@@ -533,12 +526,12 @@ class BalanceState:
             & plan.measured[:, None]
         )
         extreme = (loss - uncertainty > kwh_in * (rules.high_loss_percent / 100)) & (kwh_in > 0)
-        bias = systematic + _LINE_SHARE * told.technical
+        bias = systematic + rules.investigation.study.line_percent / 100 * told.technical
         high, low = alarms.evidence(loss - told.technical, bias, np.sqrt(random), extreme, counts)
         table.evidence[plan.row[:, None], places[None, :], 0] = high
         table.evidence[plan.row[:, None], places[None, :], 1] = low
         found = np.zeros(loss.shape, np.int64)
-        per_day = _DAY // rules.window
+        per_day = rules.investigation.per_day
         for day in np.unique(windows // per_day).tolist():
             some = np.flatnonzero(windows // per_day == day)
             since = (day - _ALARM_DAYS) * per_day
@@ -571,7 +564,6 @@ class BalanceState:
                 self._boundary,
                 dict(self._dirty),
                 self._suspects,
-                dict(self._clocked),
                 self.investigation.dump(),
             )
         )
@@ -591,10 +583,9 @@ class BalanceState:
             state._boundary,
             dirty,
             state._suspects,
-            clocked,
             kept,
         ) = unpack(data)
-        state._dirty, state._clocked = defaultdict(set, dirty), defaultdict(set, clocked)
+        state._dirty = defaultdict(set, dirty)
         state.investigation.restore(kept)
         state.network.restore(network)
         state._forget_plans()

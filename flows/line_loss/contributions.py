@@ -129,7 +129,7 @@ class MeterShard:
             totals.total(list(self._codes)),
             energies.frames(self.meters.imports, self.rules.window),
             self.meters.imports.meters,
-            energies.pieces(self.rules.window) if self.rules.studies else [],
+            energies.pieces(self.rules.window),
             self._told,
             ticked,
             self.watermark.value,
@@ -171,8 +171,7 @@ class MeterShard:
             self._set_unusable_aside(frame.filter(~good), counts)
             frame = frame.filter(good)
         new = self.meters.read(frame)
-        if self.rules.studies:
-            self._told.append(ReadingPiece.of(frame, new.imported.row, self.rules.window))
+        self._told.append(ReadingPiece.of(frame, new.imported.row, self.rules.window))
         self._place_rows()
         for some in rounds(new, len(self.meters.imports.meters)):
             self._take_up(some, counts, totals, energies)

@@ -55,11 +55,6 @@ class InvestigationRules:
         """Windows in a day."""
         return _DAY // self.window
 
-    @property
-    def keeps(self) -> int:
-        """How far before a study's end windows must be known, µs."""
-        return (self.days + self.settle + 1) * _DAY
-
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -160,10 +155,6 @@ class Investigation:
     def areas(self) -> list[str]:
         """Elements that can be studied, ascending."""
         return list(self._areas)
-
-    def is_area(self, element: str) -> bool:
-        """Whether an element can be studied."""
-        return element in self._areas
 
     # ------------------------------------------------------------------ studies
 

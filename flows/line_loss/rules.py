@@ -22,7 +22,6 @@ class LossRules:
     assumed_kva: float
     class_percent: float
     refuse_unknown: bool = False
-    studies: bool = True
 
     @property
     def kept(self) -> int:

@@ -92,15 +92,15 @@ class WindowTable:
         """The windows begin .. end (exclusive) that have a place, ascending."""
         return np.array(sorted(number for number in self._place if begin <= number < end), np.int64)
 
-    def mark_windows(self, windows: Ints) -> None:
-        """Mark some windows as to be stated."""
-        self._marked.update(number for number in windows.tolist() if number in self._place)
+    def mark_each(self, windows: Ints) -> None:
+        """Mark windows that have a place as to be stated."""
+        self._marked.update(windows.tolist())
 
     def settle(self, begin: int, end: int) -> None:
         """What is learned of windows begin .. end (exclusive) is final: all elements are to be stated once more."""
         windows = self.known(begin, end)
         self.settled[self.places(windows)] = True
-        self._marked.update(windows.tolist())
+        self.mark_each(windows)
 
     def mark(self, begin: int, end: int) -> None:
         """Mark the windows begin .. end (exclusive) as to be stated."""

@@ -22,7 +22,7 @@ from flows.line_loss.areas.suspects import (
     SHAPED,
     SHARE,
     candidates,
-    column_of,
+    course_of,
     is_quiet,
     prior_of,
     refined,
@@ -189,23 +189,23 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
     noise = posterior.excess
     variance = np.where(usable, variance * noise, np.inf)
     posterior = fit(columns, target, variance, prior, gains)
+    model = _Model(columns, target, variance, prior, gains, posterior)
     findings: list[Finding] = []
     hints: dict[int, float] = {}
-    while len(findings) < rules.most and not (not findings and is_quiet(data, columns, posterior)):
-        model = _Model(columns, target, variance, prior, gains, posterior)
+    searching = not is_quiet(data, columns, posterior)
+    while searching and len(findings) < rules.most:
         better = _better(data, model, findings, rules, hints)
         if better is None:
             break
         finding, model = better
         findings.append(finding)
-        columns, variance, prior, posterior = model.columns, model.variance, model.prior, model.posterior
     taken = {finding.customer for finding in findings}
     return Study(
         data.customers,
         data.heads,
         customer_gaps,
         head_gaps,
-        replace(posterior, weight=np.zeros(0), residual=np.zeros(0)),
+        replace(model.posterior, weight=np.zeros(0), residual=np.zeros(0)),
         tuple(findings),
         tuple((customer, score) for customer, score in hints.items() if customer not in taken),
         columns[:, :gains].sum(axis=0),
@@ -416,7 +416,7 @@ def _finding(data: AreaData, customer: int, kind: int, start: int, posterior: Po
             sure = (posterior.weight[start:] > 0).astype(np.float64)[:, None]
             usual = by_slot(posterior.residual[start:, None], data.slot[start:], data.per_day, sure, smooth=False)[:, 0]
         else:
-            usual[data.slot] = column_of(data, customer, 0, kind)
+            usual[data.slot] = course_of(data, kind)
         after = np.diff(posterior.residual[start:][posterior.weight[start:] > 0])
         scatter = float(np.mean(after**2)) / 2 if len(after) else 0.0
     return Finding(customer, kind, data.first + start, 1.0, usual, scatter)

@@ -17,7 +17,8 @@ profile is found as *nobody's*: it must neither accuse anybody nor be learned as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,20 +72,14 @@ def candidates(data: AreaData, columns: Floats, posterior: Posterior, step: int,
         step: windows between two starts that are tried.
         taken: customers for whom a hypothesis is in the model already.
     """
-    n, windows, energy = data.energy.shape[1], data.windows, data.energy
+    n, windows = data.energy.shape[1], data.windows
     best = _Best(n)
     generic = _Best(2)
     own = _Own(data)
     weight, residual = posterior.weight, posterior.residual
-    shares, flat = _Running(n, columns.shape[1]), _Running(2, columns.shape[1])
-    usual = by_slot(data.head, data.slot, data.per_day, data.head_measured.astype(np.float64)).sum(axis=1)[data.slot]
-    everyone = np.stack([np.full(windows, usual.mean()), np.maximum(usual, 0)], axis=1)
-    starts = list(range((windows - 1) // step * step, -1, -step))
-    for start in starts:
-        part = slice(start, min(start + step, windows))
-        weighted = weight[part, None] * columns[part]
-        shares.add(energy[part], weighted, weight[part], residual[part])
-        flat.add(everyone[part], weighted, weight[part], residual[part])
+    starts = 0
+    for start, shares, flat in _from_each_start(data, columns, posterior, step):
+        starts += 1
         if windows - start < step * 2:
             continue
         evidence, share = shares.evidence(posterior.wide, 0.0, _PRIOR_SHARE)
@@ -104,21 +99,13 @@ def candidates(data: AreaData, columns: Floats, posterior: Posterior, step: int,
         best.evidence[customer] = -np.inf
     which = int(np.argmax(generic.evidence))
     nobody = (float(generic.evidence[which]), int(generic.start[which]), int(generic.kind[which]))
-    return Candidates(best.evidence, best.own, best.start, best.kind, nobody, len(starts))
+    return Candidates(best.evidence, best.own, best.start, best.kind, nobody, starts)
 
 
 def is_quiet(data: AreaData, columns: Floats, posterior: Posterior) -> bool:
     """Whether nothing is worth a closer look: no customer's profile, nor energy at all, is missing from some day on."""
-    energy, weight, residual = data.energy, posterior.weight, posterior.residual
-    shares, flat = _Running(energy.shape[1], columns.shape[1]), _Running(2, columns.shape[1])
-    usual = by_slot(data.head, data.slot, data.per_day, data.head_measured.astype(np.float64)).sum(axis=1)[data.slot]
-    everyone = np.stack([np.full(data.windows, usual.mean()), np.maximum(usual, 0)], axis=1)
     step = max(data.per_day // 2, 1)
-    for start in range((data.windows - 1) // step * step, -1, -step):
-        part = slice(start, min(start + step, data.windows))
-        weighted = weight[part, None] * columns[part]
-        shares.add(energy[part], weighted, weight[part], residual[part])
-        flat.add(everyone[part], weighted, weight[part], residual[part])
+    for _, shares, flat in _from_each_start(data, columns, posterior, step):
         for running, spread, least in ((shares, _PRIOR_SHARE, _LEAST_SHARE), (flat, 0.05, 0.0)):
             evidence, share = running.evidence(posterior.wide, 0.0, spread)
             if np.any((evidence > _CLOSER_LOOK) & (share > least)):
@@ -126,19 +113,26 @@ def is_quiet(data: AreaData, columns: Floats, posterior: Posterior) -> bool:
     return True
 
 
-def column_of(data: AreaData, customer: int, start: int, kind: int) -> Floats:
-    """The column of a hypothesis; [W]."""
-    if kind == SHARE:
-        column = data.energy[:, customer].copy()
-    elif kind == FALL:
-        column = np.zeros(data.windows)
-        column[start:] = _Own(data).fall(start)[0][:, customer]
-    else:
-        sure = data.head_measured.astype(np.float64)
-        usual = by_slot(data.head, data.slot, data.per_day, sure).sum(axis=1)[data.slot]
-        column = np.full(data.windows, usual.mean()) if kind == FLAT else np.maximum(usual, 0)
-    column[:start] = 0
-    return column
+def course_of(data: AreaData, kind: int) -> Floats:
+    """What the heads usually deliver, kWh: the same always (``FLAT``), or by time of day (``LIKE_ALL``); [W]."""
+    sure = data.head_measured.astype(np.float64)
+    usual = by_slot(data.head, data.slot, data.per_day, sure).sum(axis=1)[data.slot]
+    return np.full(data.windows, usual.mean()) if kind == FLAT else np.maximum(usual, 0)
+
+
+def _from_each_start(
+    data: AreaData, columns: Floats, posterior: Posterior, step: int
+) -> Iterator[tuple[int, _Running, _Running]]:
+    """Starts from the last to the first; the sums from there on of the customers' columns, and of nobody's two."""
+    weight, residual = posterior.weight, posterior.residual
+    shares, flat = (_Running(n, columns.shape[1]) for n in (data.energy.shape[1], 2))
+    everyone = np.stack([course_of(data, FLAT), course_of(data, LIKE_ALL)], axis=1)
+    for start in range((data.windows - 1) // step * step, -1, -step):
+        part = slice(start, min(start + step, data.windows))
+        weighted = weight[part, None] * columns[part]
+        shares.add(data.energy[part], weighted, weight[part], residual[part])
+        flat.add(everyone[part], weighted, weight[part], residual[part])
+        yield start, shares, flat
 
 
 def prior_of(kind: int) -> float:
@@ -213,10 +207,13 @@ class _Own:
         mine = (ratio**2 - (ratio + expected) ** 2) / (2 * self._spread2(start))
         return np.where(sure & ~self._feeds_in, np.clip(mine, -_OWN_CAP, _OWN_CAP), 0.0)
 
+    def lacks(self, start: int) -> Floats:
+        """What the past lacks now, kWh; [W - start, n]."""
+        return np.maximum(self._before(start) - self._data.energy[start:], 0)
+
     def fall(self, start: int) -> tuple[Floats, Floats]:
-        """What the past lacks now, kWh [W - start, n]; and how seldom an honest register falls so, in logarithms."""
+        """What ``lacks`` says; and how seldom an honest register falls so, in logarithms."""
         before, after = self._before(start), self._data.energy[start:]
-        lacks = np.maximum(before - after, 0)
         spread2 = self._spread2(start)
         every, sure = _log_ratio(after.sum(axis=0), before.sum(axis=0))
         mine = np.where(every < -0.3, _seldom(every, spread2), -np.inf)
@@ -229,7 +226,7 @@ class _Own:
             enough = usual[some].sum(axis=0) > 0.1 * usual.sum(axis=0)
             part = np.where((ratio < -0.7) & enough, _seldom(ratio, spread2 + 0.2) - 1.0, -np.inf)
             mine = np.maximum(mine, part)
-        return lacks, np.where(sure & ~self._feeds_in, mine, -np.inf)
+        return np.maximum(before - after, 0), np.where(sure & ~self._feeds_in, mine, -np.inf)
 
 
 def _log_ratio(after: Floats, before: Floats) -> tuple[Floats, np.typing.NDArray[np.bool_]]:
@@ -249,7 +246,11 @@ def refined(
     """The likeliest start near one that was found on the grid."""
     least = data.per_day if kind == FALL else 0
     near = np.unique(np.clip(np.arange(start - step, start + step + 1, max(step // 12, 1)), least, data.windows - 2))
-    tried = np.stack([column_of(data, customer, int(at), kind) for at in near], axis=1)
+    only = replace(data, **{name: getattr(data, name)[:, [customer]] for name in ("energy", "measured", "present")})
+    own = _Own(only)
+    tried = np.zeros((data.windows, len(near)))
+    for place, at in enumerate(near.tolist()):
+        tried[at:, place] = own.lacks(at)[:, 0] if kind == FALL else only.energy[at:, 0]
     sums = _Running(len(near), columns.shape[1])
     sums.add(tried, posterior.weight[:, None] * columns, posterior.weight, posterior.residual)
     mean, spread = (1.0, _PRIOR_FALL) if kind == FALL else (0.0, _PRIOR_SHARE)
