@@ -23,6 +23,7 @@ _SCALES = (0.05, 0.2, 0.5, 1.0)  # of the class's standard deviation
 _FREEDOM = 4.0
 _NEGLIGIBLE = 0.01  # share of the best scale's evidence
 _OUTLIER = 25.0  # squared standard deviations
+_QUIET = 0.2  # share of the days
 _NEIGHBOURS = 9  # windows over which a level is taken that a lone outlier does not move
 
 
@@ -36,7 +37,7 @@ class Posterior:
         wide: the covariance had the gain errors the whole spread of their class; [k, k].
         weight: 1/kWh² of each window, the outliers' less; [W].
         residual: kWh that the columns do not explain then; [W].
-        evidence: logarithm of the probability of the target by this model, up to a constant (Laplace's approximation).
+        occam: logarithm of what the priors say of the mean, and of how much of them is left (Laplace's approximation).
         excess: by how much the noise is larger than its variances say, at least 1: its mean, outliers limited.
     """
 
@@ -45,7 +46,7 @@ class Posterior:
     wide: Floats
     weight: Floats
     residual: Floats
-    evidence: float
+    occam: float
     excess: float
 
 
@@ -76,22 +77,38 @@ def fit(columns: Floats, target: Floats, variance: Floats, prior: Floats, gains:
         scales = _SCALES if last else _SCALES[-1:]
         posterior, wide, occam = _solved(columns, target, trust / (variance * excess), prior, gains, scales)
     spread = max(excess, float(np.mean(np.minimum(squares, _OUTLIER)[usable]))) if usable.any() else excess
-    residual = target - columns @ posterior[0]
     return Posterior(
         *posterior,
         wide[1],
         trust / (variance * excess),
         target - columns @ wide[0],
-        occam + _student(residual[usable], variance[usable]),
+        occam,
         spread,
     )
 
 
-def _student(residual: Floats, variance: Floats) -> float:
-    """Logarithm of the density of residuals, up to a constant."""
-    return float(
-        -0.5 * np.log(variance).sum() - 0.5 * (_FREEDOM + 1) * np.log1p(residual**2 / variance / _FREEDOM).sum()
-    )
+def noise_of(posterior: Posterior, variance: Floats, per_day: int) -> float:
+    """By how much noise is larger than its variances say, at least 1, on the quieter days.
+
+    What begins to be missing, and comes and goes, is no noise: it is what is looked for.
+
+    Args:
+        posterior: of a first fit.
+        variance: as given to it; [W].
+        per_day: windows in a day.
+    """
+    squares = posterior.residual**2 / variance
+    days = []
+    for begin in range(0, len(variance), per_day):
+        some = squares[begin : begin + per_day][np.isfinite(variance[begin : begin + per_day])]
+        if len(some) >= per_day // 4:
+            days.append(float(np.median(some)) / 0.455)
+    return max(1.0, float(np.quantile(days, _QUIET))) if days else max(1.0, posterior.excess)
+
+
+def student(residual: Floats, variance: Floats) -> Floats:
+    """Logarithm of the density of residuals, up to a constant; of the same shape."""
+    return np.asarray(-0.5 * np.log(variance) - 0.5 * (_FREEDOM + 1) * np.log1p(residual**2 / variance / _FREEDOM))
 
 
 def _solved(

@@ -13,73 +13,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flows.line_loss.areas import clocks
-from flows.line_loss.areas.data import AreaData, Floats, by_slot
+from flows.line_loss.areas.data import AreaData, Floats
 from flows.line_loss.areas.gaps import GapShapes
-from flows.line_loss.areas.model import Posterior, fit
-from flows.line_loss.areas.suspects import (
-    FALL,
-    NOBODY,
-    SHAPED,
-    SHARE,
-    candidates,
-    course_of,
-    is_quiet,
-    prior_of,
-    refined,
-)
+from flows.line_loss.areas.model import Posterior, fit, noise_of
+from flows.line_loss.areas.search import Finding, Model, StudyRules, column_of, searched, since, where
+from flows.line_loss.areas.standstills import standing
+from flows.line_loss.areas.suspects import NOBODY, prior_of
+from flows.line_loss.areas.unregistered import Unregistered
 
 _MOST_NEGATIVE, _MOST_MISSING = 0.15, 0.6  # of the energy delivered
-_COST_OF_SHAPE = 40.0  # a course of the day that is taken from what it explains has many free values
 _MOST_CLOCKS = 4  # clocks that profiles tell in one study
 _UNKNOWN_LINES = 0.03  # standard deviation of the loss of lines that are not known, as a part of the energy
 _UNKNOWN = 2e-4  # standard deviation of what is left, as a part of the energy
 _STEPS_KWH = (1.0, 0.1, 0.01)  # resolutions of registers that are recognised; else 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class StudyRules:
-    """What a study needs of the settings.
-
-    Attributes:
-        class_percent: accuracy class of customers' meters, +- per cent.
-        head_class_percent: of head meters.
-        line_percent: standard deviation of the technical loss's relative error.
-        prior_theft: probability that a customer begins to have unregistered energy within the span of a study.
-        step: windows between two starts that are tried.
-        prior_nobody: that energy begins to be missing with no customer's profile.
-        most: customers found in one area at most.
-        closer: so many of the likeliest customers are looked at closer.
-    """
-
-    class_percent: float = 1.0
-    head_class_percent: float = 0.5
-    line_percent: float = 10.0
-    prior_theft: float = 0.002
-    prior_nobody: float = 0.02
-    step: int = 24
-    most: int = 12
-    closer: int = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Unregistered energy of a customer, or nobody's.
-
-    Attributes:
-        customer: index, or ``NOBODY``.
-        kind: a kind of ``suspects``.
-        start: number of the window in which it begins.
-        score: probability, 0..1.
-        usual: what was usual before, kWh a window by time of day; [per_day].
-        scatter: variance of a window's missing energy about its column, kWh².
-    """
-
-    customer: int
-    kind: int
-    start: int
-    score: float
-    usual: Floats
-    scatter: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,19 +132,19 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         columns, target, prior, gains = _base(data, technical, rules)
         posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
     # Noise that the variances do not have would speak for whatever allows of more of it.
-    noise = posterior.excess
+    noise = noise_of(posterior, np.where(usable, variance, np.inf), data.per_day)
     variance = np.where(usable, variance * noise, np.inf)
-    posterior = fit(columns, target, variance, prior, gains)
-    model = _Model(columns, target, variance, prior, gains, posterior)
-    findings: list[Finding] = []
-    hints: dict[int, float] = {}
-    searching = not is_quiet(data, columns, posterior)
-    while searching and len(findings) < rules.most:
-        better = _better(data, model, findings, rules, hints)
-        if better is None:
-            break
-        finding, model = better
-        findings.append(finding)
+    still = standing(data, np.sqrt(6 * resolution))
+    first = Model.of(
+        columns,
+        target,
+        variance,
+        np.stack([np.zeros(len(prior)), prior]),
+        gains,
+        Unregistered.none(data.windows),
+        np.zeros(len(prior), bool),
+    )
+    model, findings, hints = searched(data, still, first, rules)
     taken = {finding.customer for finding in findings}
     return Study(
         data.customers,
@@ -241,25 +187,29 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
         unexplained = data.remainder - technical - gain @ mean[: h + n]
     else:
         unexplained = data.remainder - technical * (1 + mean[h + n]) - gain @ mean[: h + n]
-    columns = [_column(data, finding) for finding in learned.findings]
-    for place, column in enumerate(columns):
-        unexplained = unexplained - column * mean[h + n + 1 + place]
+    still = standing(data, np.sqrt(6 * learned.resolution)) if learned.findings else np.zeros_like(data.present)
+    unregistered = Unregistered.none(data.windows)
+    missing: list[tuple[Finding, Floats, Floats]] = []
+    for place, finding in enumerate(learned.findings):
+        at = h + n + 1 + place
+        if finding.draws is not None:
+            unregistered = unregistered.plus(finding.draws[data.slot], where(data, still, finding))
+        else:
+            column = column_of(data, still, finding)
+            part = column * (prior_of(finding.kind)[0] + mean[at])
+            unexplained = unexplained - part
+            missing.append((finding, part, column**2 * covariance[at, at] + finding.scatter * since(data, finding)))
+    # A register that stands still says nothing of when how much is missing; the remainder does.
+    noise = np.where(data.head_measured.all(axis=1), random + systematic**2, np.inf)
+    standing_ones = [finding for finding in learned.findings if finding.draws is not None]
+    missing += zip(standing_ones, *unregistered.expected(unexplained, noise), strict=True)
     suspects = []
     nobody = np.zeros(data.windows)
-    for place, (finding, column) in enumerate(zip(learned.findings, columns, strict=True)):
-        at = h + n + 1 + place
-        missing = column * mean[at]
-        spread = column**2 * covariance[at, at]
-        if finding.kind == FALL and finding.scatter > 0:
-            # A register that stands still says nothing of when it is missing; the remainder does.
-            on = (data.first + np.arange(data.windows) >= finding.start) & data.head_measured.all(axis=1)
-            believed = np.where(on, finding.scatter / (finding.scatter + random + systematic**2), 0.0)
-            missing = np.maximum(missing + believed * unexplained, 0)
-            spread = spread + (1 - believed) * finding.scatter * on
+    for finding, kwh, spread in missing:
         if finding.customer == NOBODY:
-            nobody += missing
+            nobody += kwh
         else:
-            suspects.append((finding.customer, finding.score, np.maximum(missing, 0), spread))
+            suspects.append((finding.customer, finding.score, np.maximum(kwh, 0), spread))
     for customer, score in learned.hints:
         suspects.append((customer, score, np.maximum(nobody, 0) * score, nobody**2))
     return Applied(
@@ -274,17 +224,6 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
         suspects,
         nobody,
     )
-
-
-def _column(data: AreaData, finding: Finding) -> Floats:
-    on = data.first + np.arange(data.windows) >= finding.start
-    if finding.kind == SHARE:
-        return data.energy[:, finding.customer] * on
-    usual = finding.usual[data.slot]
-    if finding.kind == FALL:
-        present = data.present[:, finding.customer]
-        return np.maximum(usual * present - data.energy[:, finding.customer], 0) * on
-    return usual * on
 
 
 def _base(data: AreaData, technical: Floats, rules: StudyRules) -> tuple[Floats, Floats, Floats, int]:
@@ -335,91 +274,6 @@ def _prepared(
     # What no model of meters has: unequal instants of freezing, second-order terms of the lines.
     variance += (_UNKNOWN * head.sum(axis=1)) ** 2
     return replace(data, energy=energy * data.present, head=head), variance, offset
-
-
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """A model of the remainder; see ``fit``."""
-
-    columns: Floats
-    target: Floats
-    variance: Floats
-    prior: Floats
-    gains: int
-    posterior: Posterior
-
-    def plus(self, data: AreaData, finding: Finding) -> _Model:
-        """The model with a finding."""
-        start = finding.start - data.first
-        column = _column(data, finding)
-        columns = np.hstack([self.columns, column[:, None]])
-        prior = np.append(self.prior, prior_of(finding.kind))
-        # What nobody registers comes and goes as it likes.
-        variance = self.variance + finding.scatter * (np.arange(data.windows) >= start)
-        return _Model(
-            columns, self.target, variance, prior, self.gains, fit(columns, self.target, variance, prior, self.gains)
-        )
-
-
-def _better(
-    data: AreaData, model: _Model, findings: list[Finding], rules: StudyRules, hints: dict[int, float]
-) -> tuple[Finding, _Model] | None:
-    """The model with the hypothesis that goes into it next, None when there is no need of one."""
-    taken = frozenset(finding.customer for finding in findings)
-    found = candidates(data, model.columns, model.posterior, rules.step, taken)
-    tried = float(np.log(max(found.starts, 1)))
-    theft, unknown = np.log(rules.prior_theft) - tried, np.log(rules.prior_nobody) - tried
-    rough = found.evidence + found.own
-    if max(float(rough.max(initial=-np.inf)) + theft, found.nobody[0] + unknown) < 0:
-        return None
-    options: list[tuple[float, Finding, _Model]] = []
-    if NOBODY not in taken:
-        for kind, cost in ((found.nobody[2], 0.0), (SHAPED, _COST_OF_SHAPE)):
-            finding = _finding(data, NOBODY, kind, found.nobody[1], model.posterior)
-            whole = model.plus(data, finding)
-            options.append((whole.posterior.evidence - model.posterior.evidence + unknown - cost, finding, whole))
-        options.sort(key=lambda option: -option[0])
-    for customer in np.argsort(-rough)[: rules.closer].tolist():
-        if not np.isfinite(rough[customer]):
-            break
-        kind, start = int(found.kind[customer]), int(found.start[customer])
-        start = refined(data, model.columns, model.posterior, customer, start, kind, rules.step)
-        finding = _finding(data, customer, kind, start, model.posterior)
-        whole = model.plus(data, finding)
-        evidence = whole.posterior.evidence - model.posterior.evidence + float(found.own[customer]) + theft
-        options.append((evidence, finding, whole))
-    most = max([0.0, *(evidence for evidence, _, _ in options)])
-    weights = np.exp(np.array([evidence for evidence, _, _ in options]) - most)
-    total = float(np.exp(-most) + weights.sum())
-    if np.exp(-most) / total > 0.5:
-        return None
-    best = int(np.argmax(weights))
-    _, finding, whole = options[best]
-    if finding.customer != NOBODY and weights[best] / total >= 0.5:
-        return replace(finding, score=float(weights[best] / total)), whole
-    for weight, (_, other, _) in zip(weights, options, strict=True):
-        if other.customer != NOBODY and weight / total >= 0.1:
-            hints[other.customer] = max(float(weight / total), hints.get(other.customer, 0.0))
-    return None if NOBODY in taken else (options[0][1], options[0][2])
-
-
-def _finding(data: AreaData, customer: int, kind: int, start: int, posterior: Posterior) -> Finding:
-    usual, scatter = np.zeros(data.per_day), 0.0
-    if kind == FALL:
-        sure = (data.measured & data.present)[:start, [customer]].astype(np.float64)
-        past = data.energy[:start, [customer]]
-        usual = by_slot(past, data.slot[:start], data.per_day, sure)[:, 0]
-        off = past[:, 0] - usual[data.slot[:start]]
-        scatter = float((off**2 * sure[:, 0]).sum() / max(sure.sum(), 1.0))
-    elif kind != SHARE:
-        if kind == SHAPED:
-            sure = (posterior.weight[start:] > 0).astype(np.float64)[:, None]
-            usual = by_slot(posterior.residual[start:, None], data.slot[start:], data.per_day, sure, smooth=False)[:, 0]
-        else:
-            usual[data.slot] = course_of(data, kind)
-        after = np.diff(posterior.residual[start:][posterior.weight[start:] > 0])
-        scatter = float(np.mean(after**2)) / 2 if len(after) else 0.0
-    return Finding(customer, kind, data.first + start, 1.0, usual, scatter)
 
 
 def _variance_of_class(percent: float) -> float:

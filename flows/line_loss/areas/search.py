@@ -1,0 +1,341 @@
+"""The search for what explains an area's unregistered energy: one hypothesis after the other goes into its model.
+
+In each round the likeliest hypotheses are weighed against each other, and against none at all, each with its own model
+of the whole history. One that is more likely than all others together is found. Where several could explain it alike,
+nobody is accused: the energy is nobody's, and those customers are hints. What a later finding makes needless, goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from flows.line_loss.areas.data import AreaData, Bools, Floats, by_slot
+from flows.line_loss.areas.model import Posterior, fit
+from flows.line_loss.areas.standstills import DRAWS, begun, draws_before
+from flows.line_loss.areas.suspects import (
+    NOBODY,
+    SHAPED,
+    SHARE,
+    SOMEBODY,
+    STILL,
+    candidates,
+    counted,
+    course_of,
+    is_quiet,
+    prior_of,
+    refined,
+)
+from flows.line_loss.areas.unregistered import Unregistered
+
+_COST_OF_SHAPE = 40.0  # a course of the day that is taken from what it explains has many free values
+_ALWAYS, _DAILY = 2.0, 4.0  # logarithms of the odds by a register that stands still: homes stand empty, too
+_INDEPENDENT = 0.6  # of the windows: what a model does not know stays the same for hours
+_LEVELS = (0.5, 1.0, 2.0)  # of the mean remainder, what somebody takes
+_LEAST_HINT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRules:
+    """What a study needs of the settings.
+
+    Attributes:
+        class_percent: accuracy class of customers' meters, +- per cent.
+        head_class_percent: of head meters.
+        line_percent: standard deviation of the technical loss's relative error.
+        prior_theft: probability that a customer begins to have unregistered energy within the span of a study.
+        step: windows between two starts that are tried.
+        prior_nobody: that energy begins to be missing with no customer's profile.
+        most: customers found in one area at most.
+        closer: so many of the likeliest customers are looked at closer.
+    """
+
+    class_percent: float = 1.0
+    head_class_percent: float = 0.5
+    line_percent: float = 10.0
+    prior_theft: float = 0.002
+    prior_nobody: float = 0.02
+    step: int = 24
+    most: int = 12
+    closer: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Unregistered energy of a customer, or nobody's.
+
+    Attributes:
+        customer: index, or ``NOBODY``.
+        kind: a kind of ``suspects``.
+        start: number of the window in which it begins.
+        score: probability, 0..1.
+        usual: of what is nobody's, kWh a window by time of day; [per_day].
+        scatter: variance of that, kWh².
+        draws: of a register that stands still, what it counted before, kWh by time of day; [per_day, DRAWS].
+    """
+
+    customer: int
+    kind: int
+    start: int
+    score: float
+    usual: Floats | None = None
+    scatter: float = 0.0
+    draws: Floats | None = None
+
+
+def column_of(data: AreaData, still: Bools, finding: Finding) -> Floats:
+    """What is missing by a finding but for its coefficient, kWh; [W].
+
+    Args:
+        data: the area.
+        still: windows in which registers stand still; [W, n].
+        finding: the finding.
+    """
+    on = since(data, finding)
+    if finding.draws is not None:
+        return np.asarray(np.median(finding.draws, axis=1))[data.slot] * where(data, still, finding)
+    return (counted(data.energy[:, finding.customer]) if finding.usual is None else finding.usual[data.slot]) * on
+
+
+def where(data: AreaData, still: Bools, finding: Finding) -> Bools:
+    """The windows in which what is missing is told by its distribution; [W]."""
+    on = since(data, finding)
+    return on if finding.customer == NOBODY else on & still[:, finding.customer]
+
+
+def since(data: AreaData, finding: Finding) -> Bools:
+    """The windows from a finding's start on; [W]."""
+    return np.asarray(data.first + np.arange(data.windows) >= finding.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model of the remainder; see ``fit``.
+
+    Attributes:
+        columns: [W, k].
+        target: kWh; [W].
+        variance: kWh² of the noise, nobody's energy included; [W].
+        before: mean and variance of each coefficient before; [2, k].
+        gains: so many of the first coefficients are gain errors.
+        unregistered: what standing registers do not count.
+        standing: which coefficients are theirs; [k].
+        posterior: of the coefficients, less their means before.
+        evidence: logarithm of the probability of the target by this model, up to a constant.
+    """
+
+    columns: Floats
+    target: Floats
+    variance: Floats
+    before: Floats
+    gains: int
+    unregistered: Unregistered
+    standing: Bools
+    posterior: Posterior
+    evidence: float
+
+    @classmethod
+    def of(
+        cls,
+        columns: Floats,
+        target: Floats,
+        variance: Floats,
+        before: Floats,
+        gains: int,
+        unregistered: Unregistered,
+        standing: Bools,
+    ) -> Model:
+        """A model from what ``fit`` takes, and what standing registers do not count."""
+        posterior = fit(columns, target - columns @ before[0], variance + unregistered.scatter, before[1], gains)
+        # What these do not count is told by its distribution, not by its column.
+        rest = target - columns @ np.where(standing, 0.0, before[0] + posterior.mean)
+        evidence = posterior.occam + float(unregistered.density(rest, variance).sum())
+        return cls(columns, target, variance, before, gains, unregistered, standing, posterior, evidence)
+
+    def plus(self, data: AreaData, still: Bools, findings: list[Finding]) -> Model:
+        """The model with findings."""
+        variance, unregistered = self.variance, self.unregistered
+        for finding in findings:
+            if finding.draws is not None:
+                unregistered = unregistered.plus(finding.draws[data.slot], where(data, still, finding))
+            # What nobody registers comes and goes as it likes.
+            variance = variance + finding.scatter * since(data, finding)
+        return Model.of(
+            np.column_stack([self.columns, *(column_of(data, still, finding) for finding in findings)]),
+            self.target,
+            variance,
+            np.column_stack([self.before, *(prior_of(finding.kind) for finding in findings)]),
+            self.gains,
+            unregistered,
+            np.append(self.standing, [finding.draws is not None for finding in findings]),
+        )
+
+
+def searched(
+    data: AreaData, still: Bools, model: Model, rules: StudyRules
+) -> tuple[Model, list[Finding], dict[int, float]]:
+    """The model with all that was found, the findings in its order, and customers who may explain what is nobody's.
+
+    Args:
+        data: the area.
+        still: windows in which registers stand still; [W, n].
+        model: without findings.
+        rules: the rules.
+    """
+    search = _Search(data, still, model, rules)
+    search.add_standstills()
+    if not is_quiet(data, search.model.columns, search.model.posterior):
+        while len(search.findings) < rules.most and search.more():
+            search.prune()
+    return search.model, search.findings, search.hints
+
+
+class _Search:
+    def __init__(self, data: AreaData, still: Bools, model: Model, rules: StudyRules) -> None:
+        self._data, self._still, self._base, self._rules = data, still, model, rules
+        self._usual: Floats | None = None
+        self._odds: dict[int, float] = {}  # of customers whose registers stand still
+        self.model = model
+        self.findings: list[Finding] = []
+        self.hints: dict[int, float] = {}
+
+    def add_standstills(self) -> None:
+        """Take all registers that stand still, and let go those whose energy is not missing."""
+        findings = []
+        for one in begun(self._data, self._still):
+            draws = draws_before(self._data, self._still[:, one.customer], one.customer, one.start)
+            findings.append(Finding(one.customer, STILL, self._data.first + one.start, 1.0, draws=draws))
+            self._odds[one.customer] = float(np.log(self._rules.prior_theft)) + (_ALWAYS if one.always else _DAILY)
+        if findings:
+            self.model, self.findings = self._base.plus(self._data, self._still, findings), findings
+            self._let_go(self.findings)
+            odds = [self._without(finding)[0] for finding in self.findings]
+            self.findings = [
+                replace(finding, score=float(1 / (1 + np.exp(min(gain, 50.0)))))
+                for finding, gain in zip(self.findings, odds, strict=True)
+            ]
+
+    def more(self) -> bool:
+        """Add the hypothesis that goes into the model next, if there is need of one."""
+        options = self._options()
+        most = max([0.0, *(evidence for evidence, _, _ in options)])
+        weights = np.exp(np.array([evidence for evidence, _, _ in options]) - most)
+        total = float(np.exp(-most) + weights.sum())
+        if np.exp(-most) / total > 0.5:
+            return False
+        best = int(np.argmax(weights))
+        _, finding, model = options[best]
+        score = float(weights[best] / total)
+        if finding.customer == NOBODY or score >= 0.5:
+            self.model = model
+            self.findings.append(finding if finding.customer == NOBODY else replace(finding, score=score))
+            return True
+        for weight, (_, other, _) in zip(weights, options, strict=True):
+            if other.customer != NOBODY and weight / total >= _LEAST_HINT:
+                self.hints[other.customer] = max(float(weight / total), self.hints.get(other.customer, 0.0))
+        nobodys = [option for option in options if option[1].customer == NOBODY]
+        if not nobodys:
+            return False
+        _, finding, self.model = max(nobodys, key=lambda option: option[0])
+        self.findings.append(finding)
+        return True
+
+    def prune(self) -> None:
+        """Take out what the last finding has made needless.
+
+        Somebody unknown who begins just as a register stands still is that register's customer.
+        """
+        unknown = self.findings[-1].customer == NOBODY
+        self._let_go([finding for finding in self.findings[:-1] if not (unknown and finding.kind == STILL)])
+
+    def _let_go(self, findings: list[Finding]) -> None:
+        """Take out, one after the other, those of some findings without which the model is likelier."""
+        findings = list(findings)
+        while findings:
+            options = [(*self._without(finding), finding) for finding in findings]
+            gain, model, gone = max(options, key=lambda option: option[0])
+            if gain <= 0:
+                return
+            self.model = model
+            self.findings = [finding for finding in self.findings if finding is not gone]
+            findings = [finding for finding in findings if finding is not gone]
+
+    def _without(self, gone: Finding) -> tuple[float, Model]:
+        """The logarithm of the odds that a finding is needless, and the model without it."""
+        rest = [finding for finding in self.findings if finding is not gone]
+        model = self._base.plus(self._data, self._still, rest) if rest else self._base
+        tried = float(np.log(max(self._data.windows // self._rules.step, 1)))
+        if gone.kind == STILL:
+            odds = self._odds[gone.customer]
+        else:
+            odds = (
+                float(np.log(self._rules.prior_nobody if gone.customer == NOBODY else self._rules.prior_theft)) - tried
+            )
+        return model.evidence - self.model.evidence - odds, model
+
+    def _options(self) -> list[tuple[float, Finding, Model]]:
+        """Hypotheses with the logarithm of their odds against none, and the model with each."""
+        data, rules, model = self._data, self._rules, self.model
+        taken = frozenset(finding.customer for finding in self.findings)
+        found = candidates(data, model.columns, model.posterior, rules.step, taken)
+        theft, tried = float(np.log(rules.prior_theft)), float(np.log(max(found.starts, 1)))
+        unknown = float(np.log(rules.prior_nobody)) - tried
+        rough = found.evidence + found.own + theft - tried
+        if max(float(rough.max(initial=-np.inf)), found.nobody[0] + unknown) < 0:
+            return []
+        options: list[tuple[float, Finding, Model]] = []
+
+        def weigh(finding: Finding, odds: float) -> None:
+            whole = model.plus(data, self._still, [finding])
+            options.append((_INDEPENDENT * (whole.evidence - model.evidence) + odds, finding, whole))
+
+        if NOBODY not in taken and found.nobody[0] + unknown > 0:
+            weigh(self._of_nobody(found.nobody[2], found.nobody[1]), unknown)
+            weigh(self._of_nobody(SHAPED, found.nobody[1]), unknown - _COST_OF_SHAPE)
+            self._weigh_somebody(found.nobody[1], weigh, unknown)
+        for place, customer in enumerate(np.argsort(-rough)[: rules.closer].tolist()):
+            if rough[customer] < 0:
+                break
+            start = refined(data, model.columns, model.posterior, customer, int(found.start[customer]), rules.step)
+            weigh(Finding(customer, SHARE, data.first + start, 1.0), float(found.own[customer]) + theft - tried)
+            if place == 0 and NOBODY not in taken:
+                self._weigh_somebody(start, weigh, unknown)
+        nobodys = [option for option in options if option[1].customer == NOBODY]
+        best = max(nobodys, key=lambda option: option[0], default=None)
+        return [option for option in options if option[1].customer != NOBODY or option is best]
+
+    def _weigh_somebody(self, start: int, weigh: Callable[[Finding, float], None], odds: float) -> None:
+        """Energy that is missing as households take it, with nobody's profile."""
+        posterior = self.model.posterior
+        level = float(posterior.residual[start:][posterior.weight[start:] > 0].mean())
+        for scale in _LEVELS if level > 0 else ():
+            draws = self._households() * (level * scale)
+            finding = Finding(NOBODY, SOMEBODY, self._data.first + start, 1.0, draws=draws)
+            weigh(finding, odds - float(np.log(len(_LEVELS))))
+
+    def _households(self) -> Floats:
+        """How any one customer's energy is distributed at each time of day, by its mean; [per_day, DRAWS]."""
+        if self._usual is None:
+            data = self._data
+            taken = counted(data.energy)
+            mean = taken.mean(axis=0)
+            some = mean > 1e-6
+            whole, days, _ = data.whole_days(taken[:, some] / mean[some], np.nan)
+            pool = whole.reshape(days, data.per_day, -1).transpose(1, 0, 2).reshape(data.per_day, -1)
+            self._usual = np.asarray(np.nanquantile(pool, (np.arange(DRAWS) + 0.5) / DRAWS, axis=1).T)
+            self._usual /= self._usual.mean()
+        return self._usual
+
+    def _of_nobody(self, kind: int, start: int) -> Finding:
+        data, posterior = self._data, self.model.posterior
+        usual = np.zeros(data.per_day)
+        if kind == SHAPED:
+            sure = (posterior.weight[start:] > 0).astype(np.float64)[:, None]
+            usual = by_slot(posterior.residual[start:, None], data.slot[start:], data.per_day, sure, smooth=False)[:, 0]
+        else:
+            usual[data.slot] = course_of(data, kind)
+        after = np.diff(posterior.residual[start:][posterior.weight[start:] > 0])
+        scatter = float(np.mean(after**2)) / 2 if len(after) else 0.0
+        return Finding(NOBODY, kind, data.first + start, 1.0, usual, scatter)
