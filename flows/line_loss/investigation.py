@@ -19,7 +19,8 @@ import numpy as np
 from flows.line_loss.areas.clocks import corrected, worth
 from flows.line_loss.areas.data import AreaData, Bools, Floats, Ints
 from flows.line_loss.areas.lines import Line, RadialLines
-from flows.line_loss.areas.study import Applied, Study, StudyRules, apply, is_plausible, study
+from flows.line_loss.areas.search import StudyRules
+from flows.line_loss.areas.study import Applied, Study, apply, is_plausible, study
 from flows.line_loss.history import MeterHistory
 from flows.streaming.event_time import MINIMUM, SECOND
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version

@@ -13,7 +13,7 @@ from connectors.batch import Batch
 from connectors.file_source import FileSource
 from connectors.files import topic_paths
 from connectors.stopping import stop_on_sigterm
-from flows.line_loss.areas.study import StudyRules
+from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.balance import BalanceRules
 from flows.line_loss.contributions import READING
 from flows.line_loss.flow import METER_ID, METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, line_loss_flow

@@ -25,8 +25,8 @@ class GapShapes:
 
     Attributes:
         shape: 0 straight, 1 the meter's own course, 2 the area's; [n].
-        error: kWh², mean square error of a window by that shape, in short gaps and in long ones, by time of day;
-            [2, per_day, n].
+        error: kWh², mean square error of a window by that shape, in short gaps and in long ones, and where no reading
+            bounds the gap, by time of day; [3, per_day, n].
         usual: the meter's course of the day, kWh a window; [per_day, n].
     """
 
@@ -47,14 +47,15 @@ class GapShapes:
         """
         n = energy.shape[1]
         some = np.flatnonzero(~sure.all(axis=0))
-        shape, error, usual = np.zeros(n, np.int64), np.zeros((2, per_day, n)), np.zeros((per_day, n))
+        shape, error, usual = np.zeros(n, np.int64), np.zeros((3, per_day, n)), np.zeros((per_day, n))
         if len(some):
             part = cls._tried_out(energy[:, some], sure[:, some], area, slot, per_day)
             shape[some], error[:, :, some], usual[:, some] = part.shape, part.error, part.usual
         # Of those without gaps so far only what a short one would be off is told.
         rest = np.setdiff1d(np.arange(n), some)
         if len(rest) and len(energy) > 1:
-            error[:, :, rest] = (np.diff(energy[:, rest], axis=0) ** 2).mean(axis=0) / 4
+            error[:2, :, rest] = (np.diff(energy[:, rest], axis=0) ** 2).mean(axis=0) / 4
+            error[2, :, rest] = energy[:, rest].var(axis=0)[:, None]
         return cls(shape, error, usual)
 
     @classmethod
@@ -73,6 +74,7 @@ class GapShapes:
             scale = np.mean(energy**2, axis=0) + _LEAST
             known = by_slot(mine, slot[: len(mine)], per_day, tried.astype(np.float64))
             error.append(np.where(tried.sum(axis=0) >= _ENOUGH, known, scale))
+        error.append(by_slot((energy - usual[slot]) ** 2, slot, per_day, sure.astype(np.float64)))
         return cls(best, np.stack(error), usual)
 
     def fill(self, energy: Floats, sure: Bools, present: Bools, area: Floats, slot: Ints) -> tuple[Floats, Floats]:
@@ -88,7 +90,10 @@ class GapShapes:
                 weights = course[start:stop]
                 if self.shape[meter] and weights.min() >= 0 and weights.sum() > _LEAST:
                     filled[start:stop, meter] = energy[start:stop, meter].sum() * weights / weights.sum()
-                variance[start:stop, meter] = self.error[0 if stop - start <= _SHORT else 1, slot[start:stop], meter]
+                kind = 0 if stop - start <= _SHORT else 1
+                if start == 0 or stop == len(energy):
+                    kind = 2  # its energy itself is an estimate
+                variance[start:stop, meter] = self.error[kind, slot[start:stop], meter]
         return filled, variance
 
 

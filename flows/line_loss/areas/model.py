@@ -149,5 +149,5 @@ def _solved(
 def _level(values: Floats) -> Floats:
     """A running median."""
     reach = _NEIGHBOURS // 2
-    padded = np.pad(values, reach, mode="edge")
+    padded = np.pad(values, reach, mode="reflect")
     return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, _NEIGHBOURS), axis=1))

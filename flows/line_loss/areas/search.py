@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flows.line_loss.areas.data import AreaData, Bools, Floats, by_slot
-from flows.line_loss.areas.model import Posterior, fit
+from flows.line_loss.areas.findings import Finding, Model
 from flows.line_loss.areas.standstills import DRAWS, begun, draws_before
 from flows.line_loss.areas.suspects import (
+    ABSENT,
     NOBODY,
     SHAPED,
     SHARE,
@@ -25,14 +26,15 @@ from flows.line_loss.areas.suspects import (
     counted,
     course_of,
     is_quiet,
-    prior_of,
     refined,
 )
-from flows.line_loss.areas.unregistered import Unregistered
 
 _COST_OF_SHAPE = 40.0  # a course of the day that is taken from what it explains has many free values
 _ALWAYS, _DAILY = 2.0, 4.0  # logarithms of the odds by a register that stands still: homes stand empty, too
 _INDEPENDENT = 0.6  # of the windows: what a model does not know stays the same for hours
+_MOST_UNKNOWN = 3  # energies that are nobody's in one area
+_CLOSER_ABSENT = 3
+_AT_ONCE = -4.0  # logarithm of the odds of one who had begun before the first day ended
 _LEVELS = (0.5, 1.0, 2.0)  # of the mean remainder, what somebody takes
 _LEAST_HINT = 0.1
 
@@ -62,117 +64,6 @@ class StudyRules:
     closer: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Unregistered energy of a customer, or nobody's.
-
-    Attributes:
-        customer: index, or ``NOBODY``.
-        kind: a kind of ``suspects``.
-        start: number of the window in which it begins.
-        score: probability, 0..1.
-        usual: of what is nobody's, kWh a window by time of day; [per_day].
-        scatter: variance of that, kWh².
-        draws: of a register that stands still, what it counted before, kWh by time of day; [per_day, DRAWS].
-    """
-
-    customer: int
-    kind: int
-    start: int
-    score: float
-    usual: Floats | None = None
-    scatter: float = 0.0
-    draws: Floats | None = None
-
-
-def column_of(data: AreaData, still: Bools, finding: Finding) -> Floats:
-    """What is missing by a finding but for its coefficient, kWh; [W].
-
-    Args:
-        data: the area.
-        still: windows in which registers stand still; [W, n].
-        finding: the finding.
-    """
-    on = since(data, finding)
-    if finding.draws is not None:
-        return np.asarray(np.median(finding.draws, axis=1))[data.slot] * where(data, still, finding)
-    return (counted(data.energy[:, finding.customer]) if finding.usual is None else finding.usual[data.slot]) * on
-
-
-def where(data: AreaData, still: Bools, finding: Finding) -> Bools:
-    """The windows in which what is missing is told by its distribution; [W]."""
-    on = since(data, finding)
-    return on if finding.customer == NOBODY else on & still[:, finding.customer]
-
-
-def since(data: AreaData, finding: Finding) -> Bools:
-    """The windows from a finding's start on; [W]."""
-    return np.asarray(data.first + np.arange(data.windows) >= finding.start)
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model of the remainder; see ``fit``.
-
-    Attributes:
-        columns: [W, k].
-        target: kWh; [W].
-        variance: kWh² of the noise, nobody's energy included; [W].
-        before: mean and variance of each coefficient before; [2, k].
-        gains: so many of the first coefficients are gain errors.
-        unregistered: what standing registers do not count.
-        standing: which coefficients are theirs; [k].
-        posterior: of the coefficients, less their means before.
-        evidence: logarithm of the probability of the target by this model, up to a constant.
-    """
-
-    columns: Floats
-    target: Floats
-    variance: Floats
-    before: Floats
-    gains: int
-    unregistered: Unregistered
-    standing: Bools
-    posterior: Posterior
-    evidence: float
-
-    @classmethod
-    def of(
-        cls,
-        columns: Floats,
-        target: Floats,
-        variance: Floats,
-        before: Floats,
-        gains: int,
-        unregistered: Unregistered,
-        standing: Bools,
-    ) -> Model:
-        """A model from what ``fit`` takes, and what standing registers do not count."""
-        posterior = fit(columns, target - columns @ before[0], variance + unregistered.scatter, before[1], gains)
-        # What these do not count is told by its distribution, not by its column.
-        rest = target - columns @ np.where(standing, 0.0, before[0] + posterior.mean)
-        evidence = posterior.occam + float(unregistered.density(rest, variance).sum())
-        return cls(columns, target, variance, before, gains, unregistered, standing, posterior, evidence)
-
-    def plus(self, data: AreaData, still: Bools, findings: list[Finding]) -> Model:
-        """The model with findings."""
-        variance, unregistered = self.variance, self.unregistered
-        for finding in findings:
-            if finding.draws is not None:
-                unregistered = unregistered.plus(finding.draws[data.slot], where(data, still, finding))
-            # What nobody registers comes and goes as it likes.
-            variance = variance + finding.scatter * since(data, finding)
-        return Model.of(
-            np.column_stack([self.columns, *(column_of(data, still, finding) for finding in findings)]),
-            self.target,
-            variance,
-            np.column_stack([self.before, *(prior_of(finding.kind) for finding in findings)]),
-            self.gains,
-            unregistered,
-            np.append(self.standing, [finding.draws is not None for finding in findings]),
-        )
-
-
 def searched(
     data: AreaData, still: Bools, model: Model, rules: StudyRules
 ) -> tuple[Model, list[Finding], dict[int, float]]:
@@ -189,6 +80,7 @@ def searched(
     if not is_quiet(data, search.model.columns, search.model.posterior):
         while len(search.findings) < rules.most and search.more():
             search.prune()
+        search.reconsider()
     return search.model, search.findings, search.hints
 
 
@@ -196,7 +88,8 @@ class _Search:
     def __init__(self, data: AreaData, still: Bools, model: Model, rules: StudyRules) -> None:
         self._data, self._still, self._base, self._rules = data, still, model, rules
         self._usual: Floats | None = None
-        self._odds: dict[int, float] = {}  # of customers whose registers stand still
+        self._standstills: dict[int, Finding] = {}
+        self._odds: dict[int, float] = {}  # of these
         self.model = model
         self.findings: list[Finding] = []
         self.hints: dict[int, float] = {}
@@ -206,7 +99,9 @@ class _Search:
         findings = []
         for one in begun(self._data, self._still):
             draws = draws_before(self._data, self._still[:, one.customer], one.customer, one.start)
-            findings.append(Finding(one.customer, STILL, self._data.first + one.start, 1.0, draws=draws))
+            finding = Finding(one.customer, STILL, self._data.first + one.start, 1.0, draws=draws)
+            findings.append(finding)
+            self._standstills[one.customer] = finding
             self._odds[one.customer] = float(np.log(self._rules.prior_theft)) + (_ALWAYS if one.always else _DAILY)
         if findings:
             self.model, self.findings = self._base.plus(self._data, self._still, findings), findings
@@ -233,7 +128,7 @@ class _Search:
             self.findings.append(finding if finding.customer == NOBODY else replace(finding, score=score))
             return True
         for weight, (_, other, _) in zip(weights, options, strict=True):
-            if other.customer != NOBODY and weight / total >= _LEAST_HINT:
+            if other.kind in (SHARE, STILL) and weight / total >= _LEAST_HINT:
                 self.hints[other.customer] = max(float(weight / total), self.hints.get(other.customer, 0.0))
         nobodys = [option for option in options if option[1].customer == NOBODY]
         if not nobodys:
@@ -249,6 +144,15 @@ class _Search:
         """
         unknown = self.findings[-1].customer == NOBODY
         self._let_go([finding for finding in self.findings[:-1] if not (unknown and finding.kind == STILL)])
+
+    def reconsider(self) -> None:
+        """Ask of each that is nobody's whether what was found since then tells whose it is."""
+        for unknown in [finding for finding in self.findings if finding.customer == NOBODY]:
+            before = self.model, self.findings
+            self.findings = [finding for finding in self.findings if finding is not unknown]
+            self.model = self._base.plus(self._data, self._still, self.findings) if self.findings else self._base
+            if not self.more() or self.findings[-1].customer == NOBODY:
+                self.model, self.findings = before
 
     def _let_go(self, findings: list[Finding]) -> None:
         """Take out, one after the other, those of some findings without which the model is likelier."""
@@ -283,7 +187,9 @@ class _Search:
         theft, tried = float(np.log(rules.prior_theft)), float(np.log(max(found.starts, 1)))
         unknown = float(np.log(rules.prior_nobody)) - tried
         rough = found.evidence + found.own + theft - tried
-        if max(float(rough.max(initial=-np.inf)), found.nobody[0] + unknown) < 0:
+        absent = float(found.absent[0].max(initial=-np.inf)) + theft - tried
+        standstills = [one for one in self._standstills.values() if one.customer not in taken and self.findings]
+        if max(float(rough.max(initial=-np.inf)), absent, found.nobody[0] + unknown) < 0 and not standstills:
             return []
         options: list[tuple[float, Finding, Model]] = []
 
@@ -291,17 +197,32 @@ class _Search:
             whole = model.plus(data, self._still, [finding])
             options.append((_INDEPENDENT * (whole.evidence - model.evidence) + odds, finding, whole))
 
-        if NOBODY not in taken and found.nobody[0] + unknown > 0:
-            weigh(self._of_nobody(found.nobody[2], found.nobody[1]), unknown)
+        unknowns = sum(finding.customer == NOBODY for finding in self.findings)
+        if unknowns < _MOST_UNKNOWN and found.nobody[0] + unknown > 0:
+            generic = self._of_nobody(found.nobody[2], found.nobody[1])
+            weigh(generic, unknown)
+            weigh(replace(generic, scatter=0.0), unknown)  # where the noise has it already
             weigh(self._of_nobody(SHAPED, found.nobody[1]), unknown - _COST_OF_SHAPE)
             self._weigh_somebody(found.nobody[1], weigh, unknown)
         for place, customer in enumerate(np.argsort(-rough)[: rules.closer].tolist()):
             if rough[customer] < 0:
                 break
-            start = refined(data, model.columns, model.posterior, customer, int(found.start[customer]), rules.step)
-            weigh(Finding(customer, SHARE, data.first + start, 1.0), float(found.own[customer]) + theft - tried)
-            if place == 0 and NOBODY not in taken:
+            start = refined(
+                data, model.columns, model.posterior, customer, int(found.start[customer]), rules.step, SHARE
+            )
+            odds = float(found.own[customer]) + theft - tried
+            # Of what was there from the first day on no register tells whether it began: the record may be wrong.
+            weigh(Finding(customer, SHARE, data.first + start, 1.0), odds + (_AT_ONCE if start < data.per_day else 0))
+            if place == 0 and unknowns < _MOST_UNKNOWN:
                 self._weigh_somebody(start, weigh, unknown)
+        for finding in standstills:
+            weigh(finding, self._odds[finding.customer])
+        elsewhere, starts = found.absent
+        for customer in np.argsort(-elsewhere)[:_CLOSER_ABSENT].tolist():
+            if elsewhere[customer] + theft - tried < 0:
+                break
+            start = refined(data, model.columns, model.posterior, customer, int(starts[customer]), rules.step, ABSENT)
+            weigh(Finding(customer, ABSENT, data.first + start, 1.0), theft - tried)
         nobodys = [option for option in options if option[1].customer == NOBODY]
         best = max(nobodys, key=lambda option: option[0], default=None)
         return [option for option in options if option[1].customer != NOBODY or option is best]

@@ -14,11 +14,12 @@ import numpy as np
 
 from flows.line_loss.areas import clocks
 from flows.line_loss.areas.data import AreaData, Floats
+from flows.line_loss.areas.findings import Finding, Model, column_of, since, where
 from flows.line_loss.areas.gaps import GapShapes
 from flows.line_loss.areas.model import Posterior, fit, noise_of
-from flows.line_loss.areas.search import Finding, Model, StudyRules, column_of, searched, since, where
+from flows.line_loss.areas.search import StudyRules, searched
 from flows.line_loss.areas.standstills import standing
-from flows.line_loss.areas.suspects import NOBODY, prior_of
+from flows.line_loss.areas.suspects import ABSENT, NOBODY, prior_of
 from flows.line_loss.areas.unregistered import Unregistered
 
 _MOST_NEGATIVE, _MOST_MISSING = 0.15, 0.6  # of the energy delivered
@@ -208,7 +209,7 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
     for finding, kwh, spread in missing:
         if finding.customer == NOBODY:
             nobody += kwh
-        else:
+        elif finding.kind != ABSENT:
             suspects.append((finding.customer, finding.score, np.maximum(kwh, 0), spread))
     for customer, score in learned.hints:
         suspects.append((customer, score, np.maximum(nobody, 0) * score, nobody**2))

@@ -12,7 +12,8 @@ Two hypotheses are weighed for each customer:
 For each the evidence of the remainder is a Bayes factor against the model without it: what of the column no gain
 error of any meter can explain. To it comes the customer's own evidence: a register that counts a part must have
 fallen by that part; one that did not fall, did not begin to lose it. Energy that is missing with no customer's
-profile is found as *nobody's*: it must neither accuse anybody nor be learned as gain errors.
+profile is found as *nobody's*: it must neither accuse anybody nor be learned as gain errors. So is a customer whose
+energy comes from elsewhere, whatever the record says, *absent* in short: else others would have to explain its lack.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import numpy as np
 from flows.line_loss.areas.data import AreaData, Floats, Ints, by_slot
 from flows.line_loss.areas.model import Posterior
 
-SHARE, STILL, FLAT, LIKE_ALL, SHAPED, SOMEBODY = range(6)
+SHARE, STILL, FLAT, LIKE_ALL, SHAPED, SOMEBODY, ABSENT = range(7)
 NOBODY = -1
 
 _LEAST_SHARE = 0.08  # a smaller one is a meter's error, or no case
 _PRIOR_SHARE = 0.7  # standard deviation of what is missing, as a part of what is registered
 _PRIOR_STILL = 0.5  # the same of a standstill, around what was usual
+_PRIOR_ABSENT = 0.05  # around all of it
 _OWN_CAP = 7.0  # no more than this is believed of a register's own history: customers leave and come back
 _DAYS_SPREAD = 0.35  # standard deviation of the logarithm of a household's energy from day to day
 _LASTING_SPREAD = 0.15  # the same of what does not average out over days
@@ -48,6 +50,7 @@ class Candidates:
         own: logarithm of the likelihood ratio by the customer's own register; [n].
         start: the window in which it begins, as an index; [n].
         nobody: evidence, start and kind of energy that is nobody's.
+        absent: evidence and start of each customer's being fed from elsewhere; [n] each.
         starts: how many starts were tried.
     """
 
@@ -55,6 +58,7 @@ class Candidates:
     own: Floats
     start: Ints
     nobody: tuple[float, int, int]
+    absent: tuple[Floats, Ints]
     starts: int
 
 
@@ -70,31 +74,38 @@ def candidates(data: AreaData, columns: Floats, posterior: Posterior, step: int,
     """
     best = _Best(data.energy.shape[1])
     generic = _Best(2)
+    absent = _Best(data.energy.shape[1])
     own = _Own(data)
     starts = 0
     for start, shares, flat in _from_each_start(data, columns, posterior, step):
         starts += 1
         if data.windows - start < step * 2:
             continue
-        evidence, share = shares.evidence(posterior.wide, _PRIOR_SHARE)
+        evidence, share = shares.evidence(posterior.wide, 0.0, _PRIOR_SHARE)
         evidence[share < _LEAST_SHARE] = -np.inf
         best.take(evidence, own.of_share(start, share), start)
-        evidence, share = flat.evidence(posterior.wide, 0.05)
+        evidence, _ = shares.evidence(posterior.wide, -1.0, _PRIOR_ABSENT)
+        absent.take(evidence, np.zeros(len(evidence)), start)
+        evidence, share = flat.evidence(posterior.wide, 0.0, 0.05)
         evidence[share < 0] = -np.inf
         generic.take(evidence, np.zeros(2), start)
     for customer in taken:
-        best.evidence[customer] = -np.inf
+        best.evidence[customer] = absent.evidence[customer] = -np.inf
     which = int(np.argmax(generic.evidence))
     nobody = (float(generic.evidence[which]), int(generic.start[which]), (FLAT, LIKE_ALL)[which])
-    return Candidates(best.evidence, best.own, best.start, nobody, starts)
+    return Candidates(best.evidence, best.own, best.start, nobody, (absent.evidence, absent.start), starts)
 
 
 def is_quiet(data: AreaData, columns: Floats, posterior: Posterior) -> bool:
     """Whether nothing is worth a closer look: no customer's profile, nor energy at all, is missing from some day on."""
     step = max(data.per_day // 2, 1)
     for _, shares, flat in _from_each_start(data, columns, posterior, step):
-        for running, spread, least in ((shares, _PRIOR_SHARE, _LEAST_SHARE), (flat, 0.05, 0.0)):
-            evidence, share = running.evidence(posterior.wide, spread)
+        for running, mean, spread, least in (
+            (shares, 0.0, _PRIOR_SHARE, _LEAST_SHARE),
+            (shares, -1.0, _PRIOR_ABSENT, -np.inf),
+            (flat, 0.0, 0.05, 0.0),
+        ):
+            evidence, share = running.evidence(posterior.wide, mean, spread)
             if np.any((evidence > _CLOSER_LOOK) & (share > least)):
                 return False
     return True
@@ -129,6 +140,8 @@ def _from_each_start(
 
 def prior_of(kind: int) -> tuple[float, float]:
     """Mean and variance of a hypothesis's coefficient."""
+    if kind == ABSENT:
+        return -1.0, _PRIOR_ABSENT**2
     if kind in (STILL, SOMEBODY):
         return 1.0, _PRIOR_STILL**2
     return 0.0, {SHARE: _PRIOR_SHARE**2, SHAPED: 4.0}.get(kind, 0.05**2)
@@ -160,13 +173,14 @@ class _Running:
         self.moment += column.T @ (weight * residual)
         self.square += (column**2 * weight[:, None]).sum(axis=0)
 
-    def evidence(self, covariance: Floats, spread: float) -> tuple[Floats, Floats]:
-        """Log Bayes factor of a coefficient with a normal prior around none, and its estimate."""
+    def evidence(self, covariance: Floats, mean: float, spread: float) -> tuple[Floats, Floats]:
+        """Log Bayes factor of a coefficient with a normal prior against none, and its estimate."""
         explained = ((self.gram @ covariance) * self.gram).sum(axis=1)
         precision = np.maximum(self.square - explained, 1e-6 * self.square)
         before = spread**-2
-        share = self.moment / (precision + before)
-        return 0.5 * share**2 * (precision + before) - 0.5 * np.log1p(spread**2 * precision), share
+        share = (self.moment + mean * before) / (precision + before)
+        evidence = 0.5 * share**2 * (precision + before) - 0.5 * mean**2 * before
+        return evidence - 0.5 * np.log1p(spread**2 * precision), share
 
 
 class _Own:
@@ -191,14 +205,17 @@ class _Own:
         floor = np.maximum(before, 1e-9)
         ratio = np.log(np.maximum(taken[start:].sum(axis=0), _STILL * floor) / floor)
         expected = np.log1p(np.maximum(share, 0))
-        mine = (ratio**2 - (ratio + expected) ** 2) / (2 * spread2)
+        mine = (ratio**2 - (ratio + expected) ** 2) / (2 * spreads)
         return np.where(before > 0, np.clip(mine, -_OWN_CAP, _OWN_CAP), 0.0)
 
 
-def refined(data: AreaData, columns: Floats, posterior: Posterior, customer: int, start: int, step: int) -> int:
-    """The likeliest start of a share near one that was found on the grid."""
+def refined(
+    data: AreaData, columns: Floats, posterior: Posterior, customer: int, start: int, step: int, kind: int
+) -> int:
+    """The likeliest start of a share, or of an absence, near one that was found on the grid."""
+    mean, spread = (-1.0, _PRIOR_ABSENT) if kind == ABSENT else (0.0, _PRIOR_SHARE)
     near = np.unique(np.clip(np.arange(start - step, start + step + 1, max(step // 12, 1)), 0, data.windows - 2))
     tried = counted(data.energy[:, [customer]]) * (np.arange(data.windows)[:, None] >= near)
     sums = _Running(len(near), columns.shape[1])
     sums.add(tried, posterior.weight[:, None] * columns, posterior.weight, posterior.residual)
-    return int(near[np.argmax(sums.evidence(posterior.wide, _PRIOR_SHARE)[0])])
+    return int(near[np.argmax(sums.evidence(posterior.wide, mean, spread)[0])])
