@@ -41,8 +41,7 @@ def by_arrival(delay: Floats, days: int) -> Floats:
     daily = delay.reshape(days, -1, delay.shape[1])
     known = np.isfinite(daily).any(axis=1)
     least = np.where(known, np.min(np.where(np.isfinite(daily), daily, np.inf), axis=1), np.nan)
-    middle = np.full_like(least, np.nan)
-    middle[known] = np.nanmedian(daily.transpose(0, 2, 1)[known], axis=1)
+    middle = _medians(daily)
     usual, usual_spread = np.nanmedian(least), np.nanmedian(middle - least)
     scatter = _SIGMA * np.nanmedian(np.abs(least - usual))
     offset = np.where(known, usual - least, 0.0)
@@ -57,6 +56,17 @@ def by_arrival(delay: Floats, days: int) -> Floats:
         for day in np.flatnonzero(~enough[:, meter]).tolist():
             result[day, meter] = result[told[np.argmin(np.abs(told - day))], meter]
     return result
+
+
+def _medians(daily: Floats) -> Floats:
+    """Medians of each day's values, nan where there are none; [days, windows, n] to [days, n]."""
+    ascending = np.sort(daily, axis=1)  # nan at the end
+    count = np.isfinite(daily).sum(axis=1)[:, None]
+    low, high = (
+        np.take_along_axis(ascending, np.maximum(place, 0), axis=1)[:, 0]
+        for place in ((count - 1) // 2, np.minimum(count // 2, daily.shape[1] - 1))
+    )
+    return np.asarray((low + high) / 2)
 
 
 def over_windows(daily: Floats, per_day: int) -> Floats:

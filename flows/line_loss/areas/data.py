@@ -81,8 +81,13 @@ def by_slot(values: Floats, slot: Ints, per_day: int, weight: Floats, *, smooth:
         smooth: whether to smooth.
     """
     total, count = _daily(values * weight, slot, per_day), _daily(weight, slot, per_day)
+    return smoothed(total, count, per_day if smooth else 0)
+
+
+def smoothed(total: Floats, count: Floats, per_day: int) -> Floats:
+    """Means from sums and counts by time of day, smoothed over an hour and a quarter; [per_day, n]."""
     mean = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1e-12)
-    reach = per_day // 38 if smooth else 0
+    reach = per_day // 38
     if reach:
         total, count = _around(total, reach), _around(count, reach)
     return np.where(count > 0.5, total / np.maximum(count, 1e-12), mean)

@@ -99,9 +99,11 @@ class Model:
         gains: int,
         unregistered: Unregistered,
         standing: Bools,
+        posterior: Posterior | None = None,
     ) -> Model:
-        """A model from what ``fit`` takes, and what standing registers do not count."""
-        posterior = fit(columns, target - columns @ before[0], variance + unregistered.scatter, before[1], gains)
+        """A model from what ``fit`` takes, or has made of it, and what standing registers do not count."""
+        if posterior is None:
+            posterior = fit(columns, target - columns @ before[0], variance + unregistered.scatter, before[1], gains)
         # What these do not count is told by its distribution, not by its column.
         rest = target - columns @ np.where(standing, 0.0, before[0] + posterior.mean)
         evidence = posterior.occam + float(unregistered.density(rest, variance).sum())

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flows.line_loss.areas.data import Bools, Floats, Ints, by_slot
+from connectors.compiled import compiled
+from flows.line_loss.areas.data import Bools, Floats, Ints, by_slot, smoothed
 
 _SHORT, _LONG = 2, 8  # windows: one missing reading joins two of them
 _LEAST = 1e-9
@@ -46,83 +47,112 @@ class GapShapes:
             per_day: slots in a day.
         """
         n = energy.shape[1]
-        some = np.flatnonzero(~sure.all(axis=0))
-        shape, error, usual = np.zeros(n, np.int64), np.zeros((3, per_day, n)), np.zeros((per_day, n))
-        if len(some):
-            part = cls._tried_out(energy[:, some], sure[:, some], area, slot, per_day)
-            shape[some], error[:, :, some], usual[:, some] = part.shape, part.error, part.usual
-        # Of those without gaps so far only what a short one would be off is told.
-        rest = np.setdiff1d(np.arange(n), some)
-        if len(rest) and len(energy) > 1:
-            error[:2, :, rest] = (np.diff(energy[:, rest], axis=0) ** 2).mean(axis=0) / 4
-            error[2, :, rest] = energy[:, rest].var(axis=0)[:, None]
-        return cls(shape, error, usual)
-
-    @classmethod
-    def _tried_out(cls, energy: Floats, sure: Bools, area: Floats, slot: Ints, per_day: int) -> GapShapes:
-        usual = by_slot(energy, slot, per_day, sure.astype(np.float64))
-        courses = _courses(usual, area, slot)
-        off, tried = _tried(energy, sure, courses, _SHORT)
-        errors = (off * tried).sum(axis=1) / np.maximum(tried.sum(axis=0), 1)
-        errors[1, sure.sum(axis=0) < per_day] = np.inf  # a course that is not known yet
-        best = np.where(tried.sum(axis=0) >= _ENOUGH, np.argmin(errors, axis=0), 0)
-        error = []
-        for length in (_SHORT, _LONG):
-            off, tried = _tried(energy, sure, courses, length)
-            mine = np.take_along_axis(off, best[None, None, :], axis=0)[0]
-            # Nothing measured to try it on: the energy itself is the scale.
-            scale = np.mean(energy**2, axis=0) + _LEAST
-            known = by_slot(mine, slot[: len(mine)], per_day, tried.astype(np.float64))
-            error.append(np.where(tried.sum(axis=0) >= _ENOUGH, known, scale))
-        error.append(by_slot((energy - usual[slot]) ** 2, slot, per_day, sure.astype(np.float64)))
+        known = sure.astype(np.float64)
+        usual = by_slot(energy, slot, per_day, known)
+        gaps: Bools = np.logical_not(sure.all(axis=0))
+        # Of those without gaps so far only what a short one would be off is told, and by the straight line.
+        total, count = np.zeros((2, 3, per_day, n)), np.zeros((2, per_day, n))
+        area = np.maximum(area, 0)
+        for place, length in enumerate((_SHORT, _LONG)):
+            _try(energy, sure, usual, area, slot, gaps, length, total[place], count[place])
+        tried = count.sum(axis=1)
+        errors = total[0].sum(axis=1) / np.maximum(tried[0], 1)
+        errors[1, known.sum(axis=0) < per_day] = np.inf  # a course that is not known yet
+        best = np.where((tried[0] >= _ENOUGH) & gaps, np.argmin(errors, axis=0), 0)
+        mine = np.take_along_axis(total, best[None, None, None, :], axis=1)[:, 0]
+        # Nothing measured to try it on: the energy itself is the scale.
+        scale = np.mean(energy**2, axis=0) + _LEAST
+        error = [
+            np.where(tried[place] >= _ENOUGH, smoothed(mine[place], count[place], per_day), scale) for place in (0, 1)
+        ]
+        error.append(by_slot((energy - usual[slot]) ** 2, slot, per_day, known))
         return cls(best, np.stack(error), usual)
 
     def fill(self, energy: Floats, sure: Bools, present: Bools, area: Floats, slot: Ints) -> tuple[Floats, Floats]:
         """Energies with their gaps shaped, the same in sum; and the variance of each that is not measured, kWh²."""
-        courses = _courses(self.usual, area, slot)
         filled, variance = energy.copy(), np.zeros_like(energy)
-        gaps = ~sure & present
-        for meter in np.flatnonzero(gaps.any(axis=0)).tolist():
-            starts, stops = _runs(gaps[:, meter])
-            course = courses[int(self.shape[meter])]
-            course = course[:, meter] if course.shape[1] > 1 else course[:, 0]
-            for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-                weights = course[start:stop]
-                if self.shape[meter] and weights.min() >= 0 and weights.sum() > _LEAST:
-                    filled[start:stop, meter] = energy[start:stop, meter].sum() * weights / weights.sum()
-                kind = 0 if stop - start <= _SHORT else 1
-                if start == 0 or stop == len(energy):
-                    kind = 2  # its energy itself is an estimate
-                variance[start:stop, meter] = self.error[kind, slot[start:stop], meter]
+        usual = np.maximum(self.usual, 0)
+        _fill(filled, ~sure & present, usual, np.maximum(area, 0), slot, self.shape, self.error, variance)
         return filled, variance
 
 
-def _courses(usual: Floats, area: Floats, slot: Ints) -> list[Floats]:
-    """Straight, the meters' own, the area's; each [W, n] or [W, 1]."""
-    return [np.ones((len(area), 1)), np.maximum(usual[slot], 0), np.maximum(area, 0)[:, None]]
+@compiled
+def _try(
+    energy: Floats,
+    sure: Bools,
+    usual: Floats,
+    area: Floats,
+    slot: Ints,
+    gaps: Bools,
+    length: int,
+    total: Floats,
+    count: Floats,
+) -> None:
+    """Squared errors of each shape, as if stretches of so many windows were gaps, summed by time of day.
 
-
-def _tried(energy: Floats, sure: Bools, courses: list[Floats], length: int) -> tuple[Floats, Bools]:
-    """Squared error of each window by each shape, as if stretches of so many windows were gaps, kWh²; and where tried.
-
-    Returns:
-        [3, W', n] and [W', n]; W' is W, cut to whole stretches.
+    Args:
+        energy: kWh; [W, n].
+        sure: [W, n].
+        usual: the meters' courses of the day; [per_day, n].
+        area: the area's course; [W].
+        slot: time of day; [W].
+        gaps: of whom all shapes are tried, else only the straight line; [n].
+        length: of stretches.
+        total: kWh²; [3, per_day, n].
+        count: [per_day, n].
     """
-    windows, n = energy.shape
-    whole = windows // length * length
-    cut = energy[:whole].reshape(-1, length, n)
-    known = np.repeat(sure[:whole].reshape(-1, length, n).all(axis=1), length, axis=0)
-    total = cut.sum(axis=1, keepdims=True)
-    found = []
-    for course in courses:
-        shape = course[:whole].reshape(-1, length, course.shape[1])
-        sums = shape.sum(axis=1, keepdims=True)
-        share = np.where(sums > _LEAST, shape / np.maximum(sums, _LEAST), 1 / length)
-        found.append(((cut - share * total) ** 2).reshape(whole, n))
-    return np.stack(found), known
+    for meter in range(energy.shape[1]):
+        for start in range(0, energy.shape[0] - length + 1, length):
+            whole, own, common, known = 0.0, 0.0, 0.0, True
+            for window in range(start, start + length):
+                known = known and sure[window, meter]
+                whole += energy[window, meter]
+                own += max(usual[slot[window], meter], 0.0)
+                common += area[window]
+            if not known:
+                continue
+            for window in range(start, start + length):
+                at = slot[window]
+                count[at, meter] += 1
+                straight = (energy[window, meter] - whole / length) ** 2
+                total[0, at, meter] += straight
+                if not gaps[meter]:
+                    continue
+                mine = max(usual[at, meter], 0.0) / own if own > _LEAST else 1 / length
+                total[1, at, meter] += (energy[window, meter] - mine * whole) ** 2
+                theirs = area[window] / common if common > _LEAST else 1 / length
+                total[2, at, meter] += (energy[window, meter] - theirs * whole) ** 2
 
 
-def _runs(marks: Bools) -> tuple[Ints, Ints]:
-    """Begin and end of each run of marks."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], marks, [False]]).astype(np.int8)))
-    return edges[::2], edges[1::2]
+@compiled
+def _fill(
+    filled: Floats,
+    gaps: Bools,
+    usual: Floats,
+    area: Floats,
+    slot: Ints,
+    shape: Ints,
+    error: Floats,
+    variance: Floats,
+) -> None:
+    windows = filled.shape[0]
+    for meter in range(filled.shape[1]):
+        start = 0
+        while start < windows:
+            if not gaps[start, meter]:
+                start += 1
+                continue
+            stop, whole, weights = start, 0.0, 0.0
+            while stop < windows and gaps[stop, meter]:
+                whole += filled[stop, meter]
+                weights += usual[slot[stop], meter] if shape[meter] == 1 else area[stop]
+                stop += 1
+            kind = 0 if stop - start <= _SHORT else 1
+            if start == 0 or stop == windows:
+                kind = 2  # its energy itself is an estimate
+            for window in range(start, stop):
+                if shape[meter] and weights > _LEAST:
+                    weight = usual[slot[window], meter] if shape[meter] == 1 else area[window]
+                    filled[window, meter] = whole * weight / weights
+                variance[window, meter] = error[kind, slot[window], meter]
+            start = stop

@@ -64,18 +64,17 @@ def fit(columns: Floats, target: Floats, variance: Floats, prior: Floats, gains:
     squares = np.zeros(len(target))
     excess = 1.0
     trust = np.ones(len(target))
-    posterior, wide, occam = _solved(columns, target, trust / variance, prior, gains, _SCALES[-1:])
-    for last in (False, True):
+    for _ in range(2):
+        gram, moment = _sums(columns, target, trust / (variance * excess))
         # An outlier is what its neighbours are not: a new level is no outlier.
-        residual = target - columns @ posterior[0]
+        residual = target - columns @ _mean(gram, moment, np.sqrt(prior))
         off = residual - _level(residual)
         squares = np.where(usable, off**2 / variance, 0.0)
         if usable.any():
             # The median of a squared standard normal is 0.455.
             excess = max(1.0, float(np.median(squares[usable])) / 0.455)
         trust = np.minimum((_FREEDOM + 1) / (_FREEDOM + squares / excess) / ((_FREEDOM + 1) / _FREEDOM), 1.0)
-        scales = _SCALES if last else _SCALES[-1:]
-        posterior, wide, occam = _solved(columns, target, trust / (variance * excess), prior, gains, scales)
+    posterior, wide, occam = _solved(*_sums(columns, target, trust / (variance * excess)), prior, gains)
     spread = max(excess, float(np.mean(np.minimum(squares, _OUTLIER)[usable]))) if usable.any() else excess
     return Posterior(
         *posterior,
@@ -111,20 +110,34 @@ def student(residual: Floats, variance: Floats) -> Floats:
     return np.asarray(-0.5 * np.log(variance) - 0.5 * (_FREEDOM + 1) * np.log1p(residual**2 / variance / _FREEDOM))
 
 
+def _sums(columns: Floats, target: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Weighted sums of the products of columns with each other, [k, k], and with the target, [k]."""
+    weighted = weight[:, None] * columns
+    return columns.T @ weighted, weighted.T @ target
+
+
+def _mean(gram: Floats, moment: Floats, root: Floats) -> Floats:
+    return np.asarray(root * np.linalg.solve(_scaled(gram, root), root * moment))
+
+
+def _scaled(gram: Floats, root: Floats) -> Floats:
+    """Scaled by the priors' standard deviations the matrix is well conditioned: no eigenvalue below 1."""
+    matrix = root[:, None] * gram * root
+    matrix[np.diag_indices_from(matrix)] += 1
+    return matrix
+
+
 def _solved(
-    columns: Floats, target: Floats, weight: Floats, prior: Floats, gains: int, scales: tuple[float, ...]
+    gram: Floats, moment: Floats, prior: Floats, gains: int
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats], float]:
     """Mean and covariance, averaged over the scales of gains and for the widest; and what the priors say of it."""
-    gram = columns.T @ (weight[:, None] * columns)
-    moment = columns.T @ (weight * target)
     scaled = []
     evidences, occams, means = [], [], []
-    for scale in scales:
+    for scale in _SCALES:
         variance = prior.copy()
         variance[:gains] *= scale**2
         root = np.sqrt(variance)
-        # Scaled by the priors the matrix is well conditioned: no eigenvalue below 1.
-        matrix = np.eye(len(prior)) + root[:, None] * gram * root
+        matrix = _scaled(gram, root)
         determinant = 2 * float(np.log(np.diag(np.linalg.cholesky(matrix))).sum())
         mean = root * np.linalg.solve(matrix, root * moment)
         evidences.append(0.5 * float(moment @ mean) - 0.5 * determinant)
@@ -135,7 +148,7 @@ def _solved(
     share = np.where(share < _NEGLIGIBLE, 0.0, share)
     share /= share.sum()
     covariances = [
-        root[:, None] * np.linalg.inv(matrix) * root if p > 0 or place == len(scales) - 1 else None
+        root[:, None] * np.linalg.inv(matrix) * root if p > 0 or place == len(_SCALES) - 1 else None
         for place, (p, (root, matrix)) in enumerate(zip(share.tolist(), scaled, strict=True))
     ]
     mean = np.asarray(sum(p * m for p, m in zip(share, means, strict=True)))

@@ -135,16 +135,12 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
     # Noise that the variances do not have would speak for whatever allows of more of it.
     noise = noise_of(posterior, np.where(usable, variance, np.inf), data.per_day)
     variance = np.where(usable, variance * noise, np.inf)
+    if noise > 1:
+        posterior = fit(columns, target, variance, prior, gains)
     still = standing(data, np.sqrt(6 * resolution))
-    first = Model.of(
-        columns,
-        target,
-        variance,
-        np.stack([np.zeros(len(prior)), prior]),
-        gains,
-        Unregistered.none(data.windows),
-        np.zeros(len(prior), bool),
-    )
+    before = np.stack([np.zeros(len(prior)), prior])
+    nothing, none = Unregistered.none(data.windows), np.zeros(len(prior), bool)
+    first = Model.of(columns, target, variance, before, gains, nothing, none, posterior)
     model, findings, hints = searched(data, still, first, rules)
     taken = {finding.customer for finding in findings}
     return Study(

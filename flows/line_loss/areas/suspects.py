@@ -38,6 +38,7 @@ _DAYS_SPREAD = 0.35  # standard deviation of the logarithm of a household's ener
 _LASTING_SPREAD = 0.15  # the same of what does not average out over days
 _SUN = 4.0
 _STILL = 0.03  # of the usual energy: a register that stands still
+_CUSTOMERS_KINDS = ((0.0, _PRIOR_SHARE, _LEAST_SHARE), (-1.0, _PRIOR_ABSENT, -np.inf))  # mean, spread, the least
 _CLOSER_LOOK = 2.0  # evidence from which hypotheses are weighed one by one
 
 
@@ -81,12 +82,13 @@ def candidates(data: AreaData, columns: Floats, posterior: Posterior, step: int,
         starts += 1
         if data.windows - start < step * 2:
             continue
-        evidence, share = shares.evidence(posterior.wide, 0.0, _PRIOR_SHARE)
+        precision = shares.precision(posterior.wide)
+        evidence, share = shares.evidence(precision, 0.0, _PRIOR_SHARE)
         evidence[share < _LEAST_SHARE] = -np.inf
         best.take(evidence, own.of_share(start, share), start)
-        evidence, _ = shares.evidence(posterior.wide, -1.0, _PRIOR_ABSENT)
+        evidence, _ = shares.evidence(precision, -1.0, _PRIOR_ABSENT)
         absent.take(evidence, np.zeros(len(evidence)), start)
-        evidence, share = flat.evidence(posterior.wide, 0.0, 0.05)
+        evidence, share = flat.evidence(flat.precision(posterior.wide), 0.0, 0.05)
         evidence[share < 0] = -np.inf
         generic.take(evidence, np.zeros(2), start)
     for customer in taken:
@@ -98,16 +100,13 @@ def candidates(data: AreaData, columns: Floats, posterior: Posterior, step: int,
 
 def is_quiet(data: AreaData, columns: Floats, posterior: Posterior) -> bool:
     """Whether nothing is worth a closer look: no customer's profile, nor energy at all, is missing from some day on."""
-    step = max(data.per_day // 2, 1)
-    for _, shares, flat in _from_each_start(data, columns, posterior, step):
-        for running, mean, spread, least in (
-            (shares, 0.0, _PRIOR_SHARE, _LEAST_SHARE),
-            (shares, -1.0, _PRIOR_ABSENT, -np.inf),
-            (flat, 0.0, 0.05, 0.0),
-        ):
-            evidence, share = running.evidence(posterior.wide, mean, spread)
-            if np.any((evidence > _CLOSER_LOOK) & (share > least)):
-                return False
+    for _, shares, flat in _from_each_start(data, columns, posterior, data.per_day):
+        for running, kinds in ((shares, _CUSTOMERS_KINDS), (flat, ((0.0, 0.05, 0.0),))):
+            precision = running.precision(posterior.wide)
+            for mean, spread, least in kinds:
+                evidence, share = running.evidence(precision, mean, spread)
+                if np.any((evidence > _CLOSER_LOOK) & (share > least)):
+                    return False
     return True
 
 
@@ -173,10 +172,13 @@ class _Running:
         self.moment += column.T @ (weight * residual)
         self.square += (column**2 * weight[:, None]).sum(axis=0)
 
-    def evidence(self, covariance: Floats, mean: float, spread: float) -> tuple[Floats, Floats]:
-        """Log Bayes factor of a coefficient with a normal prior against none, and its estimate."""
+    def precision(self, covariance: Floats) -> Floats:
+        """Of a coefficient, by what of its column the model's own cannot explain; [n]."""
         explained = ((self.gram @ covariance) * self.gram).sum(axis=1)
-        precision = np.maximum(self.square - explained, 1e-6 * self.square)
+        return np.asarray(np.maximum(self.square - explained, 1e-6 * self.square))
+
+    def evidence(self, precision: Floats, mean: float, spread: float) -> tuple[Floats, Floats]:
+        """Log Bayes factor of a coefficient with a normal prior against none, and its estimate."""
         before = spread**-2
         share = (self.moment + mean * before) / (precision + before)
         evidence = 0.5 * share**2 * (precision + before) - 0.5 * mean**2 * before
@@ -218,4 +220,4 @@ def refined(
     tried = counted(data.energy[:, [customer]]) * (np.arange(data.windows)[:, None] >= near)
     sums = _Running(len(near), columns.shape[1])
     sums.add(tried, posterior.weight[:, None] * columns, posterior.weight, posterior.residual)
-    return int(near[np.argmax(sums.evidence(posterior.wide, mean, spread)[0])])
+    return int(near[np.argmax(sums.evidence(sums.precision(posterior.wide), mean, spread)[0])])
