@@ -76,7 +76,7 @@ def _floats(column: pl.Series) -> Floats32:
 
 
 class MeterHistory:
-    """Matrices [window, meter]; a window keeps its place until it is forgotten."""
+    """Matrices [meter, window]; a window keeps its place until it is forgotten."""
 
     _MATRICES = ("imported", "exported", "measured", "delay", "reactive", "voltage")
 
@@ -90,13 +90,14 @@ class MeterHistory:
         self._allocate(0, 0)
 
     def _allocate(self, windows: int, meters: int) -> None:
-        self.imported: Floats32 = np.zeros((windows, meters), np.float32)
-        self.exported: Floats32 = np.zeros((windows, meters), np.float32)
-        self.measured: npt.NDArray[np.bool_] = np.zeros((windows, meters), bool)
+        # A meter's windows side by side: they are read together, meter by meter.
+        self.imported: Floats32 = np.zeros((meters, windows), np.float32)
+        self.exported: Floats32 = np.zeros((meters, windows), np.float32)
+        self.measured: npt.NDArray[np.bool_] = np.zeros((meters, windows), bool)
         # Least values; 16 bits tell them well enough.
-        self.delay = np.full((windows, meters), np.nan, np.float16)
-        self.reactive = np.full((windows, meters), np.nan, np.float16)
-        self.voltage = np.full((windows, meters), np.nan, np.float32)
+        self.delay = np.full((meters, windows), np.nan, np.float16)
+        self.reactive = np.full((meters, windows), np.nan, np.float16)
+        self.voltage = np.full((meters, windows), np.nan, np.float32)
 
     def index(self, meters: list[str]) -> Ints:
         """Columns of meters, -1 of those never seen."""
@@ -116,9 +117,9 @@ class MeterHistory:
         for piece in energies:
             known, place = self._places(piece.window)
             column = columns[piece.row[known]]
-            self.imported[place, column] = piece.imported[known]
-            self.exported[place, column] = piece.exported[known]
-            self.measured[place, column] = piece.measured[known]
+            self.imported[column, place] = piece.imported[known]
+            self.exported[column, place] = piece.exported[known]
+            self.measured[column, place] = piece.measured[known]
         for reading in readings:
             known, place = self._places(reading.window)
             column = columns[reading.row[known]]
@@ -127,7 +128,7 @@ class MeterHistory:
                 (self.reactive, reading.reactive),
                 (self.voltage, reading.voltage),
             ):
-                np.fmin.at(matrix, (place, column), values[known].astype(matrix.dtype))
+                np.fmin.at(matrix, (column, place), values[known].astype(matrix.dtype))
 
     def _columns(self, shard: str, names: list[str]) -> Ints:
         known = self._of_shard.get(shard, np.zeros(0, np.int64))
@@ -152,7 +153,7 @@ class MeterHistory:
             if windows
             else []
         )
-        width, height = self.imported.shape
+        height, width = self.imported.shape
         need = width + max(len(fresh) - len(self._free), 0)
         if need > width or len(self.meters) > height:
             new_width = width if need <= width else max(need, width + width // 2, _LEAST_ROOM)
@@ -160,7 +161,7 @@ class MeterHistory:
             old = {name: getattr(self, name) for name in self._MATRICES}
             self._allocate(new_width, new_height)
             for name, matrix in old.items():
-                getattr(self, name)[:width, :height] = matrix
+                getattr(self, name)[:height, :width] = matrix
             self._free.extend(range(new_width - 1, width - 1, -1))
         for number in fresh:
             self._place[number] = self._free.pop()
@@ -189,11 +190,21 @@ class MeterHistory:
             missing: in place of what is not there.
         """
         places = np.array([self._place.get(number, -1) for number in range(begin, end)], np.int64)
-        result = np.full((end - begin, len(columns)), missing)
+        matrix = getattr(self, name)
+        result = np.full((len(columns), end - begin), missing)
         there, seen = np.flatnonzero(places >= 0), np.flatnonzero(columns >= 0)
         if len(there) and len(seen):
-            result[np.ix_(there, seen)] = getattr(self, name)[np.ix_(places[there], columns[seen])]
-        return result
+            # Windows in a row mostly have places in a row: whole runs are copied.
+            runs = np.split(there, np.flatnonzero((np.diff(there) != 1) | (np.diff(places[there]) != 1)) + 1)
+            everyone = len(seen) == len(columns)
+            for run in runs:
+                first, last = places[run[0]], places[run[-1]]
+                part = matrix[columns[seen], first : last + 1]
+                if everyone:
+                    result[:, run[0] : run[-1] + 1] = part
+                else:
+                    result[seen, run[0] : run[-1] + 1] = part
+        return np.ascontiguousarray(result.T)
 
     @property
     def first(self) -> int | None:
@@ -219,5 +230,5 @@ class MeterHistory:
         if places:
             for name in self._MATRICES:
                 matrix = getattr(self, name)
-                matrix[places] = np.nan if matrix.dtype == np.float16 or name == "voltage" else 0
+                matrix[:, places] = np.nan if matrix.dtype == np.float16 or name == "voltage" else 0
             self._free.extend(places)

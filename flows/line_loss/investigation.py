@@ -26,7 +26,6 @@ from flows.streaming.event_time import MINIMUM, SECOND
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version
 
 _DAY = 86_400 * SECOND
-_CONTEXT = 8  # windows beside those that are asked for, so that gaps and clocks can be put right at the edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,11 @@ class InvestigationRules:
     def per_day(self) -> int:
         """Windows in a day."""
         return _DAY // self.window
+
+    @property
+    def context(self) -> int:
+        """Windows beside those that are asked for, so that gaps, clocks and standstills are seen whole at the edges."""
+        return max(self.per_day // 6, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,23 +167,28 @@ class Investigation:
         """Study all areas by the windows before ``end``: of each, what that says of windows begin .. stop."""
 
         def one(element: str) -> tuple[str, Said | None]:
-            self._study(element, end)
-            return element, self.say(element, begin, stop)
+            return element, self._studied(element, end, begin, stop)
 
         # What takes the time are products of matrices, which run beside each other.
         with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 4)) as pool:
             yield from pool.map(one, self.areas)
 
-    def _study(self, element: str, end: int) -> None:
+    def _studied(self, element: str, end: int, begin: int, stop: int) -> Said | None:
         first = self.history.first
         if first is None:
-            return
-        begin = max(end - self.rules.days * self.rules.per_day, first)
-        data = self._data(element, begin, end)
-        if data is None or not is_plausible(data):
+            return None
+        since = max(min(end - self.rules.days * self.rules.per_day, begin - self.rules.context), first)
+        data = self._data(element, since, max(end, stop + self.rules.context))
+        past = None if data is None else data.part(end - self.rules.days * self.rules.per_day, end)
+        if data is None or past is None or not is_plausible(past):
             self.studies.pop(element, None)
-            return
-        self.studies[element] = study(data, self._technical(element, data), self.rules.study)
+            return None
+        technical = self._technical(element, data)
+        learned = study(past, technical[past.first - since : end - since], self.rules.study)
+        self.studies[element] = learned
+        some = data.part(begin - self.rules.context, stop + self.rules.context)
+        low = some.first - since
+        return self._say(learned, some, technical[low : low + some.windows], begin, stop)
 
     def say(self, element: str, begin: int, end: int) -> Said | None:
         """What the latest study says of windows begin .. end (exclusive)."""
@@ -187,12 +196,12 @@ class Investigation:
         first = self.history.first
         if learned is None or first is None:
             return None
-        low = max(begin - _CONTEXT, min(first, begin))
-        data = self._data(element, low, end + _CONTEXT, (learned.heads, learned.customers))
-        if data is None:
-            return None
-        technical = self._technical(element, data)
-        applied = apply(learned, data, technical)
+        low = max(begin - self.rules.context, min(first, begin))
+        data = self._data(element, low, end + self.rules.context, (learned.heads, learned.customers))
+        return None if data is None else self._say(learned, data, self._technical(element, data), begin, end)
+
+    def _say(self, learned: Study, data: AreaData, technical: Floats, begin: int, end: int) -> Said:
+        applied, low = apply(learned, data, technical), data.first
         clocks = [
             self._clock(data, learned, who, applied.offset[:, who], begin, end)
             for who in np.flatnonzero(applied.offset[begin - low : end - low].any(axis=0)).tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,13 @@ class AreaData:
     def remainder(self) -> Floats:
         """The energy that the heads delivered and no customer took, kWh; [W]."""
         return np.asarray(self.head.sum(axis=1) - self.energy.sum(axis=1))
+
+    def part(self, begin: int, end: int) -> AreaData:
+        """The windows with numbers ``begin .. end`` (exclusive), as far as they are here."""
+        first = max(begin, self.first)
+        some = slice(first - self.first, max(end - self.first, 0))
+        by_window = ("energy", "measured", "present", "head", "head_measured", "delay", "complete")
+        return replace(self, first=first, **{name: getattr(self, name)[some] for name in by_window})
 
     def whole_days(self, values: Floats, fill: float) -> tuple[Floats, int, int]:
         """Values [W, n] with whole days of UTC; how many days, and where the first window is in them."""

@@ -16,6 +16,7 @@ from connectors.compiled import compiled
 from flows.line_loss.areas.data import Bools, Floats, Ints, by_slot, smoothed
 
 _SHORT, _LONG = 2, 8  # windows: one missing reading joins two of them
+_DAYS = 5  # on which shapes are tried
 _LEAST = 1e-9
 _ENOUGH = 4  # stretches on which a shape was tried
 
@@ -53,8 +54,9 @@ class GapShapes:
         # Of those without gaps so far only what a short one would be off is told, and by the straight line.
         total, count = np.zeros((2, 3, per_day, n)), np.zeros((2, per_day, n))
         area = np.maximum(area, 0)
+        first = max(len(energy) - _DAYS * per_day, 0)
         for place, length in enumerate((_SHORT, _LONG)):
-            _try(energy, sure, usual, area, slot, gaps, length, total[place], count[place])
+            _try(energy, sure, usual, area, slot, gaps, length, first, total[place], count[place])
         tried = count.sum(axis=1)
         errors = total[0].sum(axis=1) / np.maximum(tried[0], 1)
         errors[1, known.sum(axis=0) < per_day] = np.inf  # a course that is not known yet
@@ -85,6 +87,7 @@ def _try(
     slot: Ints,
     gaps: Bools,
     length: int,
+    first: int,
     total: Floats,
     count: Floats,
 ) -> None:
@@ -98,11 +101,12 @@ def _try(
         slot: time of day; [W].
         gaps: of whom all shapes are tried, else only the straight line; [n].
         length: of stretches.
+        first: window from which on they are tried.
         total: kWh²; [3, per_day, n].
         count: [per_day, n].
     """
     for meter in range(energy.shape[1]):
-        for start in range(0, energy.shape[0] - length + 1, length):
+        for start in range(first, energy.shape[0] - length + 1, length):
             whole, own, common, known = 0.0, 0.0, 0.0, True
             for window in range(start, start + length):
                 known = known and sure[window, meter]

@@ -12,6 +12,7 @@ phasors, at 120 degrees to each other (Kersting, Distribution System Modeling an
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from connectors.compiled import compiled
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _PHASES = "ABC"
-_TURN = np.exp(-2j * np.pi / 3 * np.arange(3))
 
 
 class Line(NamedTuple):
@@ -122,24 +124,46 @@ class RadialLines:
         """
         if not len(self.begin):
             return np.zeros(len(active))
-        apparent: npt.NDArray[np.complex128] = np.zeros((len(active), len(self.order)), np.complex128)  # kVA
-        apparent.real, apparent.imag = active[:, self.order] / hours, reactive[:, self.order] / hours
-        balanced = bool(np.all(self.share == self.share[:, :1]))
-        if balanced:
-            squared = np.abs(self._through(apparent)) ** 2 / 3
-        else:
-            phases = [self._through(np.asarray(apparent * self.share[:, phase])) for phase in range(3)]
-            neutral = phases[0] + phases[1] * _TURN[1] + phases[2] * _TURN[2]
-            squared = np.stack([np.abs(flow) ** 2 for flow in (*phases, neutral)]).sum(axis=0)
-        # (kVA / V)² ohm = 10^6 W = 10^3 kW
-        kilowatts = (squared @ self.resistance) / volts**2 * 1e3
-        return np.asarray(kilowatts * hours)
+        squared = np.zeros(len(active))
+        _sweep(active, reactive, self.order, self.share, self.begin, self.end, self.resistance, squared)
+        # (kWh / h / V)² ohm = 10^6 W = 10^3 kW
+        return np.asarray(squared / hours**2 / volts**2 * 1e3 * hours)
 
-    def _through(self, taken: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
-        """Of each line what flows through it; [windows, lines]."""
-        running = np.zeros((taken.shape[0], taken.shape[1] + 1), np.complex128)
-        np.cumsum(taken, axis=1, out=running[:, 1:])
-        return running[:, self.end] - running[:, self.begin]
+
+@compiled
+def _sweep(
+    active: Floats,
+    reactive: Floats,
+    order: Ints,
+    share: Floats,
+    begin: Ints,
+    end: Ints,
+    resistance: Floats,
+    squared: Floats,
+) -> None:
+    """The squares of the phases' and the neutral's flows times the resistances, summed over the lines; [windows]."""
+    customers = len(order)
+    running = np.zeros((6, customers + 1))  # active and reactive of each phase
+    half, root = -0.5, -math.sqrt(3) / 2  # phases follow each other by 120 degrees
+    for window in range(active.shape[0]):
+        for place in range(customers):
+            p, q = active[window, order[place]], reactive[window, order[place]]
+            for phase in range(3):
+                part = share[place, phase]
+                running[phase, place + 1] = running[phase, place] + p * part
+                running[phase + 3, place + 1] = running[phase + 3, place] + q * part
+        total = 0.0
+        for line in range(len(begin)):
+            low, high = begin[line], end[line]
+            pa, pb = running[0, high] - running[0, low], running[1, high] - running[1, low]
+            pc = running[2, high] - running[2, low]
+            qa, qb = running[3, high] - running[3, low], running[4, high] - running[4, low]
+            qc = running[5, high] - running[5, low]
+            real = pa + half * (pb + pc) - root * (qb - qc)
+            imaginary = qa + half * (qb + qc) + root * (pb - pc)
+            flows = pa * pa + pb * pb + pc * pc + qa * qa + qb * qb + qc * qc + real * real + imaginary * imaginary
+            total += flows * resistance[line]
+        squared[window] = total
 
 
 def _share(phases: str | None) -> list[float]:

@@ -280,11 +280,13 @@ def _variance_of_class(percent: float) -> float:
 
 def _resolution(data: AreaData) -> Floats:
     """Variance of a difference of two register readings, each cut to a step, kWh²; [n]."""
-    sure = data.measured & data.present & (data.energy != 0)
+    last = slice(-data.per_day, None)  # a day tells
+    energy = data.energy[last]
+    sure = data.measured[last] & data.present[last] & (energy != 0)
     count = np.maximum(sure.sum(axis=0), 1)
     steps = np.full(data.energy.shape[1], 0.001)
     for step in reversed(_STEPS_KWH):
-        multiples = data.energy / step
+        multiples = energy / step
         fits = (np.abs(multiples - np.rint(multiples)) < 1e-3) & sure
         steps = np.where(fits.sum(axis=0) >= 0.9 * count, step, steps)
     steps = np.where(sure.any(axis=0), steps, 0.001)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.line_loss.areas.lines import Line, RadialLines
@@ -53,6 +53,7 @@ def grids(draw: st.DrawFn) -> tuple[list[Line], list[str], list[str | None], lis
     return lines, nodes, phases, kva
 
 
+@settings(deadline=None)
 @given(grid=grids())
 def test_losses_are_those_of_every_line_by_itself(
     grid: tuple[list[Line], list[str], list[str | None], list[complex]],
