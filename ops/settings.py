@@ -325,7 +325,7 @@ class LineLossSettings(_Section):
         2, le=30, description="Days after a window that are waited for before what is learned of it is final."
     )
     study_seconds: _Seconds = Field(
-        6 * 3600, description="On a stream, between two studies of all areas; divides a day, a multiple of the window."
+        86_400, description="On a stream, between two studies of all areas; divides a day, a multiple of the window."
     )
     head_class_percent: PositiveFloat = Field(0.5, description="Accuracy class of head meters, +- percent.")
     line_data_percent: PositiveFloat = Field(

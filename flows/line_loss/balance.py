@@ -24,7 +24,7 @@ from flows.line_loss.contributions import Outcome
 from flows.line_loss.energies import energy_rows
 from flows.line_loss.investigation import Investigation, InvestigationRules, Said
 from flows.line_loss.sums import COLUMNS, Contributions
-from flows.line_loss.window_table import SAID, WindowTable
+from flows.line_loss.window_table import HEARD, SAID, WindowTable
 from flows.streaming.event_time import MAXIMUM, MINIMUM
 from flows.streaming.network import Hierarchy, NetworkTable
 from flows.streaming.packing import pack, unpack
@@ -71,12 +71,17 @@ class _Plan:
     area_of: Ints
     area_leaf: Ints
     measured: Bools
-    studied: Bools
+    itself: Bools
+    head_position: Ints
+    within_of: Ints
+    within_leaf: Ints
+    beside_of: Ints
+    beside_leaf: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What studies say of elements; [elements, windows], see ``Said``; and where they say anything."""
+    """What studies say of elements; [elements, windows], see ``Said``; and where they speak of all areas below."""
 
     head: Floats
     customers: Floats
@@ -204,10 +209,12 @@ class BalanceState:
             end = (self._final + 1 + rules.settle) * rules.per_day
             if watermark != MAXIMUM and watermark < end * self.rules.window + self.rules.keep:
                 break
-            begin, stop = max(self._final * rules.per_day, first), min((self._final + 1) * rules.per_day, until)
+            # Of the last days the same study speaks.
+            after = self._final + 1 if end < until else -(-until // rules.per_day)
+            begin, stop = max(self._final * rules.per_day, first), min(after * rules.per_day, until)
             self._study(min(end, until), begin, stop, _FINAL)
             self._table.settle(begin, stop)
-            self._final += 1
+            self._final = after
         if rules.every and watermark != MAXIMUM:
             boundary = until * self.rules.window // rules.every
             end = boundary * rules.every // self.rules.window
@@ -227,17 +234,35 @@ class BalanceState:
             else:
                 self._unhear(element, np.arange(begin, stop))
             self._dirty.pop(element, None)
+        self._hear_upstream(begin, stop)
+
+    def _hear_upstream(self, begin: int, stop: int) -> None:
+        """Take down what is lost above the areas in windows begin .. stop."""
+        windows = self._table.known(begin, stop)
+        if not len(windows):
+            return
+        places, at = self._table.places(windows), windows - begin
+        for element, within, beside in self.investigation.upstream(begin, stop):
+            code = self._codes.setdefault(element, len(self._codes))
+            self._table.reach(len(self._codes))
+            self._table.said[code, places, _S["beside"]] = np.round(beside[at], 6)
+            if within is not None:
+                self._table.said[code, places, _S["technical"]] = np.round(within[at], 6)
 
     def _clean(self, until: int) -> None:
         """Have the latest studies speak of windows that are new or have changed."""
         assert self._final is not None
         least = self._final * self.investigation.rules.per_day
+        restated: set[int] = set()
         for element, windows in self._dirty.items():
             some = sorted(window for window in windows if least <= window < until)
             if some:
                 said = self.investigation.say(element, some[0], some[-1] + 1)
                 if said is not None:
                     self._hear(element, said, np.array(some), None, None)
+                    restated.update(some)
+        if restated:
+            self._hear_upstream(min(restated), max(restated) + 1)
         self._dirty = defaultdict(set, {e: {w for w in windows if w >= until} for e, windows in self._dirty.items()})
 
     def _hear(self, element: str, said: Said, windows: Ints, grade: int | None, end: int | None) -> None:
@@ -249,7 +274,7 @@ class BalanceState:
             return
         places, at = self._table.places(windows), windows - said.begin
         self._table.said[code, places, _S["spoken"]] = 1
-        for column, name in enumerate(SAID[:-1]):
+        for column, name in enumerate(HEARD):
             self._table.said[code, places, column] = np.round(getattr(said, name)[at], 9 if name == "random" else 6)
         grades = self._grades(windows, grade, end)
         self._table.studied[code, places] = np.maximum(self._table.studied[code, places], grades)
@@ -338,13 +363,25 @@ class BalanceState:
             self._codes.setdefault(element, len(self._codes))
         self._table.reach(len(self._codes))
         head_of, head_leaf, area_of, area_leaf = [], [], [], []
-        for position, element in enumerate(elements):
+        for place, element in enumerate(elements):
             for head in hierarchy.heads[element]:
-                head_of.append(position)
+                head_of.append(place)
                 head_leaf.append(self._codes[head])
             for area in hierarchy.areas[element]:
-                area_of.append(position)
+                area_of.append(place)
                 area_leaf.append(self._codes[area])
+        position = {element: n for n, element in enumerate(elements)}
+        loses = self.investigation.losing
+        within = {
+            (at, self._codes[leaf])
+            for element, at in position.items()
+            for head in hierarchy.heads[element]
+            for leaf in hierarchy.below[head]
+            if leaf in loses
+        }
+        tops = {(at, self._codes[head]) for element, at in position.items() for head in hierarchy.heads[element]}
+        within_of, within_leaf = _pairs(within)
+        beside_of, beside_leaf = _pairs(within - tops)
         return _Plan(
             elements=elements,
             row=np.array([self._codes[e] for e in elements], np.int64),
@@ -359,7 +396,12 @@ class BalanceState:
             area_of=np.array(area_of, np.int64),
             area_leaf=np.array(area_leaf, np.int64),
             measured=np.array([hierarchy.heads[e] == [e] for e in elements], bool),
-            studied=np.array([hierarchy.heads[e] == [e] and hierarchy.areas[e] == [e] for e in elements], bool),
+            itself=np.array([hierarchy.heads[e] == [e] and hierarchy.areas[e] == [e] for e in elements], bool),
+            head_position=np.array([position[h] for e in elements for h in hierarchy.heads[e]], np.int64),
+            within_of=within_of,
+            within_leaf=within_leaf,
+            beside_of=beside_of,
+            beside_leaf=beside_leaf,
         )
 
     def _claims(self) -> tuple[Ints, Ints]:
@@ -492,16 +534,26 @@ class BalanceState:
         np.add.at(count, plan.area_of, studied[plan.area_leaf])
         areas = np.bincount(plan.area_of, minlength=n)[:, None]
         of, leaf = plan.area_of, plan.area_leaf
-        squares = np.zeros((n, k))
-        np.add.at(squares, of, said[leaf, :, _S["systematic"]] ** 2)
+        # Of an element above areas: its own head's meter, and what all customers below took.
+        alone = self._table.sums[plan.row][:, places] * plan.measured[:, None, None] / _VARIANCE_PER_KWH2
+        above = np.maximum(alone[:, :, _C["variance_systematic"]], 0)
+        np.add.at(above, of, said[leaf, :, _S["taken"]] ** 2)
+        around = np.maximum(alone[:, :, _C["variance_random"]], 0) + gather("random", of, leaf)
+        itself = plan.itself[:, None]
+        squares = np.where(itself, said[plan.row, :, _S["systematic"]] ** 2, above)
+        random = np.where(itself, said[plan.row, :, _S["random"]], around)
+        # One without a head of its own is the sum of those it has.
+        total, scattered = np.zeros((n, k)), np.zeros((n, k))
+        np.add.at(total, plan.head_of, squares[plan.head_position])
+        np.add.at(scattered, plan.head_of, random[plan.head_position])
         return _Told(
             head=gather("head", plan.head_of, plan.head_leaf),
             customers=gather("customers", of, leaf),
-            technical=gather("technical", of, leaf),
-            systematic=np.sqrt(squares),
-            random=gather("random", of, leaf),
-            # Of an element above areas its own heads are no part of any study.
-            studied=(count >= areas) & (areas > 0) & plan.studied[:, None],
+            technical=gather("technical", plan.within_of, plan.within_leaf)
+            + gather("beside", plan.beside_of, plan.beside_leaf),
+            systematic=np.sqrt(total),
+            random=scattered,
+            studied=(count >= areas) & (areas > 0),
         )
 
     def _alarms(
@@ -590,3 +642,8 @@ class BalanceState:
         state.network.restore(network)
         state._forget_plans()
         return state
+
+
+def _pairs(pairs: set[tuple[int, int]]) -> tuple[Ints, Ints]:
+    ordered = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    return ordered[:, 0], ordered[:, 1]

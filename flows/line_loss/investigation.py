@@ -8,10 +8,8 @@ that the study rests on can change any more. Until then it is said again as stud
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +20,7 @@ from flows.line_loss.areas.lines import Line, RadialLines
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.areas.study import Applied, Study, apply, is_plausible, study
 from flows.line_loss.history import MeterHistory
+from flows.line_loss.upstream import Upstream, content_of
 from flows.streaming.event_time import MINIMUM, SECOND
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version
 
@@ -91,6 +90,7 @@ class Said:
         technical: kWh; [W].
         systematic: standard uncertainty common to all windows, kWh; [W].
         random: variance of the rest, kWh²; [W].
+        taken: standard uncertainty of what all customers took, common to all windows, kWh; [W].
         suspects: (meter, score, missing kWh [W]).
         clocks: (meter, offset s [W], imported kWh [W], exported kWh [W]) of those that are off.
     """
@@ -101,6 +101,7 @@ class Said:
     technical: Floats
     systematic: Floats
     random: Floats
+    taken: Floats
     suspects: list[tuple[str, float, Floats]]
     clocks: list[tuple[str, Floats, Floats, Floats]]
 
@@ -127,30 +128,20 @@ class Investigation:
         self._lines.clear()
         heads: dict[str, list[Member]] = defaultdict(list)
         customers: dict[str, list[Member]] = defaultdict(list)
-        self._content: dict[str, list[str]] = defaultdict(list)
-        changes: dict[str, set[int]] = defaultdict(set)
-        for element, versions in network.versions.items():
-            for container in {version.container for version in versions if version.container}:
-                self._content[container].append(element)
+        self._content, changes = content_of(network)
+        self._upstream = Upstream(network, self._content, changes, self.rules.window)
+        for element in network.versions:
             for begin, end, version in network.valid(element):
-                if version.kind == USAGE_POINT:
-                    if version.container is None:
-                        continue
-                    changes[version.container].update((begin, end))
-                    if version.device:
-                        member = Member(version.device, begin, end, version.terminal_1, version.phases)
-                        customers[version.container].append(member)
-                else:
-                    if version.container:
-                        changes[version.container].update((begin, end))
-                    changes[element].update((begin, end))
-                    if version.device:
-                        heads[element].append(Member(version.device, begin, end, None, None))
+                if version.device and version.kind != USAGE_POINT:
+                    heads[element].append(Member(version.device, begin, end, None, None))
+                elif version.device and version.container is not None:
+                    member = Member(version.device, begin, end, version.terminal_1, version.phases)
+                    customers[version.container].append(member)
         self._areas = {
             element: Area(
                 tuple(sorted(heads[element], key=lambda m: (m.device, m.begin))),
                 tuple(sorted(customers[element], key=lambda m: (m.device, m.begin))),
-                tuple(sorted(changes[element])),
+                tuple(changes[element]),
             )
             for element in sorted(heads)
             if customers.get(element)
@@ -161,17 +152,32 @@ class Investigation:
         """Elements that can be studied, ascending."""
         return list(self._areas)
 
+    @property
+    def losing(self) -> frozenset[str]:
+        """Elements in which energy is lost."""
+        return frozenset(self._areas) | frozenset(self._upstream.elements)
+
+    def upstream(self, begin: int, stop: int) -> Iterator[tuple[str, Floats | None, Floats]]:
+        """What is lost above the areas in windows begin .. stop, kWh: within each element's balance, and beside it.
+
+        Within an area of which a study speaks, that one tells.
+        """
+        for element in self._upstream.elements:
+            within, beside = self._upstream.losses(element, self.history, begin, stop)
+            if element in self.studies:
+                yield element, None, beside
+                continue
+            data = self._data(element, begin, stop)
+            if data is not None:
+                within = within + self._technical(element, data)
+            yield element, within, beside
+
     # ------------------------------------------------------------------ studies
 
     def studied(self, end: int, begin: int, stop: int) -> Iterator[tuple[str, Said | None]]:
         """Study all areas by the windows before ``end``: of each, what that says of windows begin .. stop."""
-
-        def one(element: str) -> tuple[str, Said | None]:
-            return element, self._studied(element, end, begin, stop)
-
-        # What takes the time are products of matrices, which run beside each other.
-        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 4)) as pool:
-            yield from pool.map(one, self.areas)
+        for element in self.areas:
+            yield element, self._studied(element, end, begin, stop)
 
     def _studied(self, element: str, end: int, begin: int, stop: int) -> Said | None:
         first = self.history.first
@@ -256,6 +262,7 @@ class Investigation:
             head=head * leading,
             head_measured=known,
             delay=np.where(present, take("delay", begin, end, columns, np.nan), np.nan),
+            lost=self._upstream.losses(element, self.history, begin, end)[0],
             complete=~cut & ~cut_heads & leading.any(axis=1) & known.all(axis=1),
         )
 
@@ -356,6 +363,7 @@ def _said(
         applied.technical[some],
         applied.systematic[some],
         applied.random[some],
+        applied.taken[some],
         [(learned.customers[who], score, missing[some]) for who, score, missing, _ in applied.suspects],
         clocks,
     )

@@ -137,6 +137,8 @@ class Placement:
         if exports:
             kwh2 += (given / MICRO_WH_PER_KWH) ** 2
         # A class limit is the half-width of a rectangular distribution (GUM, 4.3.7); so is a register's step.
+        heads = np.flatnonzero(head)
+        kwh2[heads] *= (self.rules.head_class_percent / self.rules.class_percent) ** 2
         systematic = np.ceil(kwh2 * (_VARIANCE * (self.rules.class_percent / 100) ** 2 / 3)).astype(np.int64)
         if aligned.estimated.any():
             doubtful = (aligned.estimated / MICRO_WH_PER_KWH * _GAP_SHARE) ** 2
@@ -155,7 +157,6 @@ class Placement:
         if exports:
             values["customers_in"] = given * customer
         totals.add(element, window, sign, values)
-        heads = np.flatnonzero(head)
         if len(heads):
             values = {
                 "head_in": taken[heads],

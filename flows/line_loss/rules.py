@@ -21,6 +21,7 @@ class LossRules:
     power_per_kva: float
     assumed_kva: float
     class_percent: float
+    head_class_percent: float = 0.5
     refuse_unknown: bool = False
 
     @property

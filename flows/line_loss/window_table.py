@@ -10,9 +10,11 @@ import numpy.typing as npt
 from flows.line_loss.sums import COLUMNS
 from flows.streaming.registers import Ints
 
-SAID = ("head", "customers", "technical", "systematic", "random", "spoken")
-"""What a study says of an area's window, see ``Said``: energies in kWh, a standard uncertainty, a
-variance; and 1 if one does."""
+HEARD = ("head", "customers", "technical", "systematic", "random", "taken")
+"""What a study says of an area's window, see ``Said``: energies in kWh, standard uncertainties, a variance."""
+
+SAID = (*HEARD, "beside", "spoken")
+"""That, kWh that an element's transformer loses beside its balance, and 1 where a study speaks."""
 
 _NOT_STATED = -1
 

@@ -89,6 +89,7 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         power_per_kva=alignment.max_power_per_rated_kva,
         assumed_kva=alignment.assumed_rated_kva,
         class_percent=alignment.meter_class_percent,
+        head_class_percent=settings.line_loss.head_class_percent,
         refuse_unknown=settings.line_loss.unknown_meters == "dead-letter",
     )
     balance = BalanceRules(

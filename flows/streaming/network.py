@@ -76,6 +76,7 @@ class Hierarchy:
         parent: container of each element.
         heads: of each element with a balance the elements whose measuring devices meter the energy into it.
         areas: of each element with a balance the containers whose customers it serves.
+        below: of each measured element that and all below it.
         customers: how many metered customers each container has.
         region: the region of each element.
     """
@@ -84,6 +85,7 @@ class Hierarchy:
     parent: dict[str, str] = field(default_factory=dict)
     heads: dict[str, list[str]] = field(default_factory=dict)
     areas: dict[str, list[str]] = field(default_factory=dict)
+    below: dict[str, list[str]] = field(default_factory=dict)
     customers: dict[str, int] = field(default_factory=dict)
     region: dict[str, str] = field(default_factory=dict)
 
@@ -271,6 +273,7 @@ class NetworkTable:
             if version.container and version.container != element:
                 result.parent[element] = version.container
                 children[version.container].append(element)
+        result.below = {element: _below(element, children) for element in sorted(measured)}
         for element in result.kind:
             seen, above = {element}, element
             while result.kind.get(above) != REGION and above in result.parent and result.parent[above] not in seen:
@@ -282,7 +285,7 @@ class NetworkTable:
             if heads:
                 result.heads[element] = heads
                 result.areas[element] = [
-                    area for head in heads for area in _below(head, children) if result.customers.get(area)
+                    area for head in heads for area in result.below[head] if result.customers.get(area)
                 ]
         return result
 

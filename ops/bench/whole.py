@@ -32,6 +32,7 @@ STAGES = {
     "alignment": ("alignment.py",),
     "restatement": ("restatement.py",),
     "contributions": ("contributions.py", "placement.py", "roles.py", "sums.py", "energies.py", "refusals.py"),
+    "studies": ("areas/", "investigation.py", "history.py"),
     "balance": ("balance.py", "window_table.py", "network.py"),
     "sinks": ("sinks/", "encode.py"),
 }

@@ -28,6 +28,7 @@ class AreaData:
         head: kWh delivered less returned by each head; [W, h].
         head_measured: [W, h].
         delay: least delay of the customers' readings in each window, s, nan where none is known; [W, n].
+        lost: kWh that are known to be lost besides in lines, in the area's own transformer; [W].
         complete: windows in which the heads are known, and nobody comes or goes; [W].
     """
 
@@ -42,6 +43,7 @@ class AreaData:
     head: Floats
     head_measured: Bools
     delay: Floats
+    lost: Floats
     complete: Bools
 
     @property
@@ -56,14 +58,14 @@ class AreaData:
 
     @property
     def remainder(self) -> Floats:
-        """The energy that the heads delivered and no customer took, kWh; [W]."""
-        return np.asarray(self.head.sum(axis=1) - self.energy.sum(axis=1))
+        """The energy that the heads delivered and no customer took, less what is known to be lost, kWh; [W]."""
+        return np.asarray(self.head.sum(axis=1) - self.energy.sum(axis=1) - self.lost)
 
     def part(self, begin: int, end: int) -> AreaData:
         """The windows with numbers ``begin .. end`` (exclusive), as far as they are here."""
         first = max(begin, self.first)
         some = slice(first - self.first, max(end - self.first, 0))
-        by_window = ("energy", "measured", "present", "head", "head_measured", "delay", "complete")
+        by_window = ("energy", "measured", "present", "head", "head_measured", "delay", "lost", "complete")
         return replace(self, first=first, **{name: getattr(self, name)[some] for name in by_window})
 
     def whole_days(self, values: Floats, fill: float) -> tuple[Floats, int, int]:

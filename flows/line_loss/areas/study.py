@@ -75,6 +75,7 @@ class Applied:
         customer_gain: what they add to the customers'.
         systematic: standard uncertainty that is common to all windows.
         random: variance of the rest.
+        taken: standard uncertainty of what all customers took that is common to all windows.
         suspects: of each suspect customer (index, score, missing kWh [W], variance [W]).
         nobody: energy that is missing with no customer's profile.
     """
@@ -87,6 +88,7 @@ class Applied:
     customer_gain: Floats
     systematic: Floats
     random: Floats
+    taken: Floats
     suspects: list[tuple[int, float, Floats, Floats]]
     nobody: Floats
 
@@ -174,9 +176,7 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
     posterior, h, n = learned.posterior, head.shape[1], energy.shape[1]
     mean, covariance = posterior.mean, posterior.covariance
     gain = np.hstack([head, energy])
-    common = covariance[: h + n, : h + n] @ learned.reference
-    scale = max(float(learned.reference @ common), 1e-30) ** 0.5
-    systematic = np.maximum(gain @ common / scale, 0)
+    systematic = _common(covariance[: h + n, : h + n], learned.reference, gain)
     total = ((gain @ covariance[: h + n, : h + n]) * gain).sum(axis=1)
     random = np.maximum(total - systematic**2, 0) + variance * learned.noise * posterior.excess
     if learned.load_scale:
@@ -213,14 +213,22 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
         energy,
         offset,
         head,
-        technical,
+        technical + data.lost,
         head @ mean[:h],
         -(energy @ mean[h : h + n]),
         systematic,
         random,
+        _common(covariance[h : h + n, h : h + n], learned.reference[h:], energy),
         suspects,
         nobody,
     )
+
+
+def _common(covariance: Floats, reference: Floats, gain: Floats) -> Floats:
+    """Standard uncertainty by gain errors that is common to all windows, as they are weighed in all; [W]."""
+    common = covariance @ reference
+    scale = max(float(reference @ common), 1e-30) ** 0.5
+    return np.asarray(np.maximum(gain @ common / scale, 0))
 
 
 def _base(data: AreaData, technical: Floats, rules: StudyRules) -> tuple[Floats, Floats, Floats, int]:

@@ -49,6 +49,7 @@ def area(
         head=head[:, None],
         head_measured=np.ones((windows, 1), bool),
         delay=np.full(true.shape, np.nan),
+        lost=np.zeros(windows),
         complete=np.ones(windows, bool),
     )
     return data, technical

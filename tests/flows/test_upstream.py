@@ -1,0 +1,134 @@
+"""Technical losses above the areas: transformers, and the lines of a feeder."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.flows.harness import Calculation, versions
+from tests.flows.reference import SECOND, Reading
+
+QUARTER = 900 * SECOND
+START = 1_475_452_800 * SECOND
+VOLTS = 5774.0
+DAYS = 2
+A, B = 40.0, 60.0  # kWh a quarter that the customers take
+NO_LOAD, LOAD, RATED = 0.5, 6.0, 400.0
+KVAR = 30.0  # at T1's head
+R1, R2 = 0.3, 0.7  # ohm
+
+
+def lost_in_transformer(kwh: float, kvar: float) -> float:
+    """IEC 60076-1: P0 + Pk (S / Sn)^2, in a quarter of an hour."""
+    return (NO_LOAD + LOAD * ((kwh * 4) ** 2 + kvar**2) / RATED**2) / 4
+
+
+def lost_in_line(kwh: float, kvarh: float, ohm: float) -> float:
+    """3 I^2 R with I = S / (3 U), kWh in a quarter."""
+    ampere = 1000 * np.hypot(kwh * 4, kvarh * 4) / (3 * VOLTS)
+    return float(3 * ampere**2 * ohm / 1000 / 4)
+
+
+def network(terminal: int | None = 2, *, feeder_head: str | None = "HF", open_: bool = False) -> pl.DataFrame:
+    """R > bus > F: N0 - breaker - N1 - T1, N1 - N2 - T2; a customer below each transformer."""
+    transformer = {
+        "kind": "PowerTransformer",
+        "container_id": "F",
+        "rated_kva": RATED,
+        "no_load_loss_kw": NO_LOAD,
+        "load_loss_kw": LOAD,
+        "measuring_terminal": terminal,
+    }
+    line = {"kind": "ACLineSegment", "container_id": "F"}
+    rows: list[dict[str, object]] = [
+        {"element_id": "R", "kind": "SubGeographicalRegion"},
+        {"element_id": "BB", "kind": "BusbarSection", "container_id": "R", "terminal_1": "N0"},
+        {"element_id": "F", "kind": "Feeder", "container_id": "BB", "measuring_device_id": feeder_head},
+        {"element_id": "Q", "kind": "Breaker", "container_id": "F", "terminal_1": "N0", "terminal_2": "N0b"},
+        {**line, "element_id": "L1", "terminal_1": "N0b", "terminal_2": "N1", "r_ohm": R1},
+        {**line, "element_id": "L2", "terminal_1": "N1", "terminal_2": "N2", "r_ohm": R2, "normal_open": open_},
+        {**transformer, "element_id": "T1", "terminal_1": "N1", "measuring_device_id": "H1"},
+        {**transformer, "element_id": "T2", "terminal_1": "N2", "measuring_device_id": "H2"},
+        {"element_id": "UP-A", "kind": "UsagePoint", "container_id": "T1", "measuring_device_id": "A"},
+        {"element_id": "UP-B", "kind": "UsagePoint", "container_id": "T2", "measuring_device_id": "B"},
+    ]
+    return versions([{"valid_from": 0, **row} for row in rows])
+
+
+def readings(heads: dict[str, float]) -> list[Reading]:
+    """Registers that rise evenly, as far from each other as kWh a quarter say."""
+    found = []
+    for step in range(DAYS * 96 + 1):
+        time = START + step * QUARTER
+        for meter, kwh in {"A": A, "B": B, **heads}.items():
+            more = {"voltage": VOLTS} if meter == "HF" else {"reactive": KVAR} if meter == "H1" else {}
+            found.append(Reading(meter, time, round(step * kwh, 6), None, 0, time + SECOND, **more))
+    return found
+
+
+def technical(frame: pl.DataFrame, heads: dict[str, float], shards: int = 1) -> dict[str, float]:
+    calculation = Calculation(shards)
+    calculation.network(frame)
+    calculation.readings(readings(heads))
+    calculation.end()
+    rows = calculation.final_losses.group_by("element_id").agg(pl.col("technical_loss_kwh").median())
+    return dict(rows.iter_rows())
+
+
+def expected() -> tuple[float, float, float]:
+    one, two = lost_in_transformer(A, KVAR), lost_in_transformer(B, 0)
+    lines = lost_in_line(A + B + one + two, KVAR / 4, R1) + lost_in_line(B + two, 0, R2)
+    return one, two, lines
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_feeder_loses_in_its_lines_and_its_transformers(shards: int) -> None:
+    one, two, lines = expected()
+    found = technical(network(), {"H1": A, "H2": B, "HF": A + B + one + two + lines}, shards)
+    assert found["F"] == pytest.approx(one + two + lines, rel=1e-3)
+    assert found["R"] == found["F"]  # it has no head of its own
+    assert found["T1"] == found["T2"] == 0  # measured at their secondary sides, without lines
+
+
+def test_measured_at_the_primary_side_a_transformer_loses_within_its_own_balance() -> None:
+    one, two, _ = expected()
+    found = technical(network(1), {"H1": A + one, "H2": B + two, "HF": A + B + one + two + 0.5})
+    # Its loading is what its head meters, its own losses included.
+    assert found["T1"] == pytest.approx(lost_in_transformer(A + one, KVAR), rel=1e-3)
+    lines = lost_in_line(A + B + one + two, KVAR / 4, R1) + lost_in_line(B + two, 0, R2)
+    assert found["F"] == pytest.approx(found["T1"] + found["T2"] + lines, rel=1e-3)
+
+
+def test_without_a_voltage_only_transformers_are_told() -> None:
+    one, two, _ = expected()
+    found = technical(network(feeder_head="HX"), {"H1": A, "H2": B, "HX": A + B + one + two + 0.5})
+    assert found["F"] == pytest.approx(one + two, rel=1e-3)
+
+
+def test_nothing_flows_through_an_open_switch() -> None:
+    one, two, _ = expected()
+    found = technical(network(open_=True), {"H1": A, "H2": B, "HF": A + B + one + two + 0.5})
+    assert found["F"] == pytest.approx(one + two + lost_in_line(A + one, KVAR / 4, R1), rel=1e-3)
+
+
+def test_where_an_area_is_not_known_what_is_lost_above_it_is_not() -> None:
+    """H2 has no readings: nothing can be said of T2."""
+    found: dict[str, float | None] = dict(technical(network(), {"H1": A, "HF": A + B + 2.0}))
+    assert found["F"] is None
+    assert found["T1"] == 0
+
+
+def test_above_areas_the_uncertainty_is_that_of_the_own_head_and_of_what_customers_took() -> None:
+    one, two, lines = expected()
+    heads = {"H1": A, "H2": B, "HF": A + B + one + two + lines}
+    calculation = Calculation(1)
+    calculation.network(network())
+    calculation.readings(readings(heads))
+    calculation.end()
+    rows = calculation.final_losses.filter(pl.col("element_id").is_in(["F", "R"]))
+    half = rows.group_by("element_id").agg(pl.col("systematic_uncertainty_kwh").median()).sort("element_id")
+    own, below = 0.005 * heads["HF"] / np.sqrt(3), 0.01 * np.hypot(A, B) / np.sqrt(3)
+    # Of customers at most what their class says; of the head all of it.
+    for value in half["systematic_uncertainty_kwh"]:
+        assert 2.31 * own <= value * 1.001 <= 2.31 * np.hypot(own, below) * 1.02
