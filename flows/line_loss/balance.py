@@ -11,7 +11,6 @@ network (a version can make a window complete that had been closed as incomplete
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,12 +20,13 @@ from connectors.batch import Batch
 from flows.line_loss import alarms
 from flows.line_loss.areas.data import Bools, Floats
 from flows.line_loss.contributions import Outcome
-from flows.line_loss.energies import energy_rows
-from flows.line_loss.investigation import Investigation, InvestigationRules, Said
+from flows.line_loss.investigation import InvestigationRules
+from flows.line_loss.learning import FINAL, Learning
+from flows.line_loss.plan import Plan, make_plan
 from flows.line_loss.sums import COLUMNS, Contributions
-from flows.line_loss.window_table import HEARD, SAID, WindowTable
+from flows.line_loss.window_table import SAID, WindowTable
 from flows.streaming.event_time import MAXIMUM, MINIMUM
-from flows.streaming.network import Hierarchy, NetworkTable
+from flows.streaming.network import NetworkTable
 from flows.streaming.packing import pack, unpack
 from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 
@@ -35,11 +35,7 @@ _HEAD = ("head_in", "head_out", "heads_known", "heads_measured")
 _VARIANCE_PER_KWH2 = 1e9
 _COVERAGE = 2.31  # 95 % by a Student t with 8 degrees of freedom (GUM, G.4): the variances are estimates, too
 _ALARM_DAYS = 5  # evidence is summed up from so many days before
-_LEAST_SCORE = 0.1
-_FINAL = 100  # grade of a study on which nothing will improve; those before have lower ones
-_CLOCKS = 1 << 50  # revision of energies by a corrected clock, above those of energies as registered
 _TIME = pl.Datetime("us", "UTC")
-_SUSPECTS = pl.List(pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64}))
 _S = {name: position for position, name in enumerate(SAID)}
 
 
@@ -54,29 +50,6 @@ class BalanceRules:
     alarm_completeness: float
     high_loss_percent: float
     investigation: InvestigationRules
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How sums of leaves become balances while the network does not change: sparse 0/1 matrices by element."""
-
-    elements: list[str]
-    row: Ints
-    kinds: list[str]
-    regions: list[str | None]
-    expected_heads: Ints
-    expected_customers: Ints
-    head_of: Ints
-    head_leaf: Ints
-    area_of: Ints
-    area_leaf: Ints
-    measured: Bools
-    itself: Bools
-    head_position: Ints
-    within_of: Ints
-    within_leaf: Ints
-    beside_of: Ints
-    beside_leaf: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +75,16 @@ class BalanceState:
         self._ticked: dict[str, int] = {}
         self._watermarks: dict[str, int] = {}
         self._closed_until: int | None = None
-        self._final: int | None = None  # days before this number have been studied for good
-        self._boundary: int | None = None  # the last interim study
-        self._dirty: dict[str, set[int]] = defaultdict(set)
-        self._suspects: dict[tuple[int, int], list[dict[str, object]]] = {}
-        self._energies: list[pl.DataFrame] = []
-        self.investigation = Investigation(rules.investigation)
+        self._learning = Learning(rules.investigation, rules.keep, self._codes, self._table)
         self._forget_plans()
 
     def _forget_plans(self) -> None:
-        self._plans: dict[int, _Plan] = {}
+        self._plans: dict[int, Plan] = {}
         self._changes = self.network.change_times()
         self._facts = {element: np.array(times, np.int64) for element, times in self.network.facts().items()}
         self._ancestors = self.network.claimed_ancestors()
         self._up: tuple[Ints, Ints] | None = None
-        self.investigation.set_network(self.network)
+        self._learning.investigation.set_network(self.network)
 
     # ------------------------------------------------------------------ rounds
 
@@ -132,7 +100,7 @@ class BalanceState:
             if len(outcome.contributions):
                 self._add(outcome.contributions)
         for outcome in outcomes:
-            self.investigation.history.add(outcome.shard, outcome.meters, outcome.worked_out, outcome.told)
+            self._learning.investigation.history.add(outcome.shard, outcome.meters, outcome.worked_out, outcome.told)
             self._ticked[outcome.shard] = max(outcome.ticked, self._ticked.get(outcome.shard, MINIMUM))
             self._watermarks[outcome.shard] = max(outcome.watermark, self._watermarks.get(outcome.shard, MINIMUM))
 
@@ -142,7 +110,7 @@ class BalanceState:
         closed = None
         if watermark != MINIMUM:
             closed = (watermark - self.rules.lateness - 1) // self.rules.window
-            self._investigate(ticked, watermark)
+            self._learn(ticked, watermark)
         rows = self._state(ticked, closed)
         if watermark != MINIMUM:
             self._forget(watermark)
@@ -151,22 +119,20 @@ class BalanceState:
     def flush(self) -> pl.DataFrame:
         """The input has ended: all windows stated so far are closed, and studied for good."""
         ticked = self._least(self._ticked)
-        self._investigate(ticked, MAXIMUM)
+        self._learn(ticked, MAXIMUM)
         return self._state(ticked, self._table.end)
+
+    def _learn(self, ticked: int, watermark: int) -> None:
+        if ticked != MINIMUM and len(self.network):
+            self._learning.investigate(ticked, watermark)
 
     def energies(self) -> list[pl.DataFrame]:
         """Frames of MeterEnergy of meters whose clocks have been put right, since they were last asked for."""
-        frames, self._energies = self._energies, []
-        return frames
+        return self._learning.energies()
 
     def _forget(self, watermark: int) -> None:
-        before = (watermark - self.rules.keep) // self.rules.window
-        rules = self.investigation.rules
-        final = self._final or 0
-        before = min(before, (final - _ALARM_DAYS) * rules.per_day)
-        begin = final + 1 + rules.settle - rules.days
-        self.investigation.history.forget((min(begin, final) - 1) * rules.per_day)
-        self._suspects = {key: value for key, value in self._suspects.items() if key[1] >= before}
+        before = min((watermark - self.rules.keep) // self.rules.window, self._learning.needed_from())
+        self._learning.forget(before)
         self._table.forget(before)
 
     def _least(self, values: dict[str, int]) -> int:
@@ -177,151 +143,9 @@ class BalanceState:
         if not known.all():  # only a version of the network can reach back that far
             more = more.take(known)
         if self.rules.investigation.every:  # else only final studies speak, and nothing changes after them
-            self._soil(more)
+            self._learning.soil(more)
         codes = np.array([self._codes.setdefault(name, len(self._codes)) for name in more.elements], np.int64)
         self._table.add(len(self._codes), codes[more.element], more.window, more.values)
-
-    # ----------------------------------------------------------------- studies
-
-    def _soil(self, more: Contributions) -> None:
-        """Remember of which windows of areas anything has changed since studies last spoke of them."""
-        studies = self.investigation.studies
-        for place, window in zip(more.element.tolist(), more.window.tolist(), strict=True):
-            if more.elements[place] in studies:
-                self._dirty[more.elements[place]].add(window)
-
-    def _investigate(self, ticked: int, watermark: int) -> None:
-        """Make the studies that are due, and have them say what they say."""
-        if ticked == MINIMUM or not len(self.network):
-            return
-        rules, history = self.investigation.rules, self.investigation.history
-        first = history.first
-        if first is None:
-            return
-        if self._final is None:
-            self._final = first // rules.per_day
-        until = min(ticked // self.rules.window, history.end)
-        while self._final * rules.per_day < until:
-            following = history.next(self._final * rules.per_day)
-            if following is None or following >= until:
-                break
-            self._final = max(self._final, following // rules.per_day)  # of days in between nothing is known
-            end = (self._final + 1 + rules.settle) * rules.per_day
-            if watermark != MAXIMUM and watermark < end * self.rules.window + self.rules.keep:
-                break
-            # Of the last days the same study speaks.
-            after = self._final + 1 if end < until else -(-until // rules.per_day)
-            begin, stop = max(self._final * rules.per_day, first), min(after * rules.per_day, until)
-            self._study(min(end, until), begin, stop, _FINAL)
-            self._table.settle(begin, stop)
-            self._final = after
-        if rules.every and watermark != MAXIMUM:
-            boundary = until * self.rules.window // rules.every
-            end = boundary * rules.every // self.rules.window
-            begin = max(self._final * rules.per_day, end - rules.again, first)
-            if boundary > (self._boundary or 0) and begin < end:
-                self._boundary = boundary
-                self._study(end, begin, until, None)
-        self._clean(until)
-
-    def _study(self, end: int, begin: int, stop: int, grade: int | None) -> None:
-        """Study all areas by the windows before ``end``, and say what that says of ``begin .. stop``."""
-        for element, said in self.investigation.studied(end, begin, stop):
-            if said is not None:
-                windows = np.arange(begin, stop)
-                self._hear(element, said, windows, grade, end)
-                self._tell_clocks(said, grade, end)
-            else:
-                self._unhear(element, np.arange(begin, stop))
-            self._dirty.pop(element, None)
-        self._hear_upstream(begin, stop)
-
-    def _hear_upstream(self, begin: int, stop: int) -> None:
-        """Take down what is lost above the areas in windows begin .. stop."""
-        windows = self._table.known(begin, stop)
-        if not len(windows):
-            return
-        places, at = self._table.places(windows), windows - begin
-        for element, within, beside in self.investigation.upstream(begin, stop):
-            code = self._codes.setdefault(element, len(self._codes))
-            self._table.reach(len(self._codes))
-            self._table.said[code, places, _S["beside"]] = np.round(beside[at], 6)
-            if within is not None:
-                self._table.said[code, places, _S["technical"]] = np.round(within[at], 6)
-
-    def _clean(self, until: int) -> None:
-        """Have the latest studies speak of windows that are new or have changed."""
-        assert self._final is not None
-        least = self._final * self.investigation.rules.per_day
-        restated: set[int] = set()
-        for element, windows in self._dirty.items():
-            some = sorted(window for window in windows if least <= window < until)
-            if some:
-                said = self.investigation.say(element, some[0], some[-1] + 1)
-                if said is not None:
-                    self._hear(element, said, np.array(some), None, None)
-                    restated.update(some)
-        if restated:
-            self._hear_upstream(min(restated), max(restated) + 1)
-        self._dirty = defaultdict(set, {e: {w for w in windows if w >= until} for e, windows in self._dirty.items()})
-
-    def _hear(self, element: str, said: Said, windows: Ints, grade: int | None, end: int | None) -> None:
-        """Take down what a study says of an area's windows."""
-        code = self._codes.setdefault(element, len(self._codes))
-        self._table.reach(len(self._codes))
-        windows = windows[np.isin(windows, self._table.known(int(windows[0]), int(windows[-1]) + 1))]
-        if not len(windows):
-            return
-        places, at = self._table.places(windows), windows - said.begin
-        self._table.said[code, places, _S["spoken"]] = 1
-        for column, name in enumerate(HEARD):
-            self._table.said[code, places, column] = np.round(getattr(said, name)[at], 9 if name == "random" else 6)
-        grades = self._grades(windows, grade, end)
-        self._table.studied[code, places] = np.maximum(self._table.studied[code, places], grades)
-        for window in windows.tolist():
-            self._suspects.pop((code, window), None)
-        for meter, score, missing in sorted(said.suspects, key=lambda one: (-one[1], one[0])):
-            if score < _LEAST_SCORE:
-                continue
-            for window, amount in zip(windows.tolist(), missing[at].tolist(), strict=True):
-                if amount > 0:
-                    row = {"meter_id": meter, "score": round(score, 3), "missing_kwh": round(amount, 6)}
-                    self._suspects.setdefault((code, window), []).append(row)
-        self._table.mark_each(windows)
-
-    def _unhear(self, element: str, windows: Ints) -> None:
-        """An area of which nothing can be said any more: its record cannot be right."""
-        code = self._codes.get(element)
-        known = self._table.known(int(windows[0]), int(windows[-1]) + 1) if len(windows) else windows
-        if code is not None and len(known):
-            self._table.said[code, self._table.places(known)] = 0
-            for window in known.tolist():
-                self._suspects.pop((code, window), None)
-
-    def _tell_clocks(self, said: Said, grade: int | None, end: int) -> None:
-        """Rows of MeterEnergy of meters whose clocks are off."""
-        for meter, offset, imported, exported in said.clocks:
-            on = np.flatnonzero(offset != 0)
-            windows = said.begin + on
-            self._energies.append(
-                energy_rows(
-                    pl.Series([meter]).new_from_index(0, len(on)),
-                    windows,
-                    self.rules.window,
-                    imported=np.round(imported[on], 6),
-                    exported=np.round(exported[on], 6),
-                    measured_share=np.ones(len(on)),
-                    offset=pl.Series(np.round(offset[on], 1)),
-                    revision=_CLOCKS + self._grades(windows, grade, end),
-                )
-            )
-
-    def _grades(self, windows: Ints, grade: int | None, end: int | None) -> Ints:
-        """How good what is said of windows is: as given, else the better the more of a study lies behind them."""
-        if grade is not None or end is None:
-            return np.full(len(windows), grade or 1)
-        step = max(self.rules.investigation.every // self.rules.window, 1)
-        return np.clip((end - windows) // step + 1, 1, _FINAL - 1)
 
     # -------------------------------------------------------------------- rows
 
@@ -348,61 +172,16 @@ class BalanceState:
         epochs = np.searchsorted(np.array(self._changes, np.int64), begins, side="right")
         return [(int(epoch), windows[epochs == epoch]) for epoch in np.unique(epochs)]
 
-    def _plan(self, epoch: int) -> _Plan:
+    def _plan(self, epoch: int) -> Plan:
         plan = self._plans.get(epoch)
         if plan is None:
             time = self._changes[epoch - 1] if epoch else MINIMUM
             if len(self._plans) >= 64:
                 self._plans.pop(next(iter(self._plans)))
-            plan = self._plans[epoch] = self._make_plan(self.network.hierarchy(time))
+            losing = self._learning.investigation.losing
+            plan = self._plans[epoch] = make_plan(self.network.hierarchy(time), self._codes, losing)
+            self._table.reach(len(self._codes))
         return plan
-
-    def _make_plan(self, hierarchy: Hierarchy) -> _Plan:
-        elements = sorted(hierarchy.heads)
-        for element in (*elements, *hierarchy.customers, *hierarchy.kind):
-            self._codes.setdefault(element, len(self._codes))
-        self._table.reach(len(self._codes))
-        head_of, head_leaf, area_of, area_leaf = [], [], [], []
-        for place, element in enumerate(elements):
-            for head in hierarchy.heads[element]:
-                head_of.append(place)
-                head_leaf.append(self._codes[head])
-            for area in hierarchy.areas[element]:
-                area_of.append(place)
-                area_leaf.append(self._codes[area])
-        position = {element: n for n, element in enumerate(elements)}
-        loses = self.investigation.losing
-        within = {
-            (at, self._codes[leaf])
-            for element, at in position.items()
-            for head in hierarchy.heads[element]
-            for leaf in hierarchy.below[head]
-            if leaf in loses
-        }
-        tops = {(at, self._codes[head]) for element, at in position.items() for head in hierarchy.heads[element]}
-        within_of, within_leaf = _pairs(within)
-        beside_of, beside_leaf = _pairs(within - tops)
-        return _Plan(
-            elements=elements,
-            row=np.array([self._codes[e] for e in elements], np.int64),
-            kinds=[hierarchy.kind[e] for e in elements],
-            regions=[hierarchy.region.get(e) for e in elements],
-            expected_heads=np.array([len(hierarchy.heads[e]) for e in elements], np.int64),
-            expected_customers=np.array(
-                [sum(hierarchy.customers[a] for a in hierarchy.areas[e]) for e in elements], np.int64
-            ),
-            head_of=np.array(head_of, np.int64),
-            head_leaf=np.array(head_leaf, np.int64),
-            area_of=np.array(area_of, np.int64),
-            area_leaf=np.array(area_leaf, np.int64),
-            measured=np.array([hierarchy.heads[e] == [e] for e in elements], bool),
-            itself=np.array([hierarchy.heads[e] == [e] and hierarchy.areas[e] == [e] for e in elements], bool),
-            head_position=np.array([position[h] for e in elements for h in hierarchy.heads[e]], np.int64),
-            within_of=within_of,
-            within_leaf=within_leaf,
-            beside_of=beside_of,
-            beside_leaf=beside_leaf,
-        )
 
     def _claims(self) -> tuple[Ints, Ints]:
         """(ancestor, leaf) codes over everything that was ever claimed: for sums of facts."""
@@ -422,7 +201,7 @@ class BalanceState:
             self._table.reach(len(self._codes))
         return self._up
 
-    def _rows(self, plan: _Plan, windows: Ints) -> pl.DataFrame:
+    def _rows(self, plan: Plan, windows: Ints) -> pl.DataFrame:
         """Rows [elements x windows] that differ from what was last stated."""
         if not plan.elements:
             return pl.DataFrame()
@@ -449,7 +228,7 @@ class BalanceState:
         np.add.at(facts_all, above, sums[leaf, :, _C["facts"]])
         grade = np.zeros((sums.shape[0], k), np.int64)
         np.maximum.at(grade, above, table.studied[leaf][:, places])
-        grade[:, table.settled[places]] = _FINAL
+        grade[:, table.settled[places]] = FINAL
         started_all = np.zeros((sums.shape[0], k), np.int64)
         np.add.at(started_all, above, sums[leaf, :, _C["started"]])
         begins = windows * rules.window
@@ -509,17 +288,11 @@ class BalanceState:
                 "completeness": share[at],
                 "status": status,
                 "alarm": alarms.NAMES[alarm[at]],
-                "suspects": self._suspects_of(plan.row[e], windows[w]),
+                "suspects": self._learning.suspects_of(plan.row[e], windows[w]),
             }
         )
 
-    def _suspects_of(self, elements: Ints, windows: Ints) -> pl.Series:
-        if not self._suspects:
-            return pl.Series([[]], dtype=_SUSPECTS).new_from_index(0, len(elements))
-        keys = zip(elements.tolist(), windows.tolist(), strict=True)
-        return pl.Series([self._suspects.get(key, []) for key in keys], dtype=_SUSPECTS)
-
-    def _told(self, plan: _Plan, places: Ints) -> _Told:
+    def _told(self, plan: Plan, places: Ints) -> _Told:
         """What studies say of elements, summed over their heads and areas; [elements, windows]."""
         said = self._table.said[:, places]
         n, k = len(plan.elements), len(places)
@@ -558,7 +331,7 @@ class BalanceState:
 
     def _alarms(
         self,
-        plan: _Plan,
+        plan: Plan,
         windows: Ints,
         places: Ints,
         loss: Floats,
@@ -593,7 +366,7 @@ class BalanceState:
             found[:, some] = alarms.raised(sums[:, :, 0], sums[:, :, 1])[:, np.searchsorted(before, windows[some])]
         return found * counts
 
-    def _leaves(self, plan: _Plan) -> tuple[Ints, Ints]:
+    def _leaves(self, plan: Plan) -> tuple[Ints, Ints]:
         """(element, leaf) pairs of heads and areas together, each once."""
         pairs = np.unique(
             np.concatenate([plan.head_of, plan.area_of]) * (1 << 32) + np.concatenate([plan.head_leaf, plan.area_leaf])
@@ -612,11 +385,7 @@ class BalanceState:
                 self._ticked,
                 self._watermarks,
                 self._closed_until,
-                self._final,
-                self._boundary,
-                dict(self._dirty),
-                self._suspects,
-                self.investigation.dump(),
+                self._learning.dump(),
             )
         )
 
@@ -626,24 +395,16 @@ class BalanceState:
         state = cls(rules)
         (
             network,
-            state._codes,
-            state._table,
+            codes,
+            table,
             state._ticked,
             state._watermarks,
             state._closed_until,
-            state._final,
-            state._boundary,
-            dirty,
-            state._suspects,
-            kept,
+            learned,
         ) = unpack(data)
-        state._dirty = defaultdict(set, dirty)
-        state.investigation.restore(kept)
+        state._codes, state._table = codes, table
+        state._learning = Learning(rules.investigation, rules.keep, codes, table)
+        state._learning.restore(learned)
         state.network.restore(network)
         state._forget_plans()
         return state
-
-
-def _pairs(pairs: set[tuple[int, int]]) -> tuple[Ints, Ints]:
-    ordered = np.array(sorted(pairs), np.int64).reshape(-1, 2)
-    return ordered[:, 0], ordered[:, 1]

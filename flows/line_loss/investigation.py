@@ -55,6 +55,11 @@ class InvestigationRules:
         return _DAY // self.window
 
     @property
+    def together(self) -> int:
+        """Days that are studied for good by one study: it looks at some days before them, too."""
+        return max(self.days - self.settle - 3, 1)
+
+    @property
     def context(self) -> int:
         """Windows beside those that are asked for, so that gaps, clocks and standstills are seen whole at the edges."""
         return max(self.per_day // 6, 8)

@@ -234,11 +234,14 @@ class NetworkTable:
         return {element: sorted(times) for element, times in found.items()}
 
     def claimed_ancestors(self) -> dict[str, set[str]]:
-        """Of each element itself and all containers that any version has ever put it in, over all levels."""
+        """Of each element that meters anything, or has ever held who does, itself and all its containers ever."""
+        holds = {
+            v.container for versions in self._versions.values() for v in versions if v.kind == USAGE_POINT and v.device
+        }
         up = {e: {v.container for v in versions if v.container} for e, versions in self._versions.items()}
         found: dict[str, set[str]] = {}
         for element, versions in self._versions.items():
-            if all(v.kind == USAGE_POINT for v in versions):
+            if all(v.kind == USAGE_POINT or not v.device for v in versions) and element not in holds:
                 continue
             reached, open_ = {element}, [element]
             while open_:
