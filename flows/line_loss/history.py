@@ -23,6 +23,12 @@ _LEAST_ROOM = 64
 _MOST = 60_000.0  # seconds, kvar: what 16 bits can hold
 _NOTHING = np.iinfo(np.int64).min
 
+MEASURED = 250
+"""Share of a window that is measured, in parts of this."""
+
+UNSTATED = 255
+"""In place of the share, where a meter's energy is an estimate for others' sake, before its first reading."""
+
 
 @dataclass(frozen=True, slots=True)
 class EnergyPiece:
@@ -32,7 +38,7 @@ class EnergyPiece:
     window: Ints
     imported: Floats32
     exported: Floats32
-    measured: npt.NDArray[np.bool_]
+    share: npt.NDArray[np.uint8]
 
     @classmethod
     def of(cls, pairs: Pairs, aligned: MeterEnergies, width: int) -> EnergyPiece:
@@ -42,7 +48,7 @@ class EnergyPiece:
             pairs.window,
             (aligned.imported / MICRO_WH_PER_KWH).astype(np.float32),
             (aligned.exported / MICRO_WH_PER_KWH).astype(np.float32),
-            aligned.measured >= width,
+            np.where(aligned.started, aligned.measured * MEASURED // width, UNSTATED).astype(np.uint8),
         )
 
 
@@ -78,7 +84,7 @@ def _floats(column: pl.Series) -> Floats32:
 class MeterHistory:
     """Matrices [meter, window]; a window keeps its place until it is forgotten."""
 
-    _MATRICES = ("imported", "exported", "measured", "delay", "reactive", "voltage")
+    _MATRICES = ("imported", "exported", "share", "delay", "reactive", "voltage")
 
     def __init__(self) -> None:
         self.meters: list[str] = []
@@ -93,7 +99,7 @@ class MeterHistory:
         # A meter's windows side by side: they are read together, meter by meter.
         self.imported: Floats32 = np.zeros((meters, windows), np.float32)
         self.exported: Floats32 = np.zeros((meters, windows), np.float32)
-        self.measured: npt.NDArray[np.bool_] = np.zeros((meters, windows), bool)
+        self.share: npt.NDArray[np.uint8] = np.full((meters, windows), UNSTATED, np.uint8)
         # Least values; 16 bits tell them well enough.
         self.delay = np.full((meters, windows), np.nan, np.float16)
         self.reactive = np.full((meters, windows), np.nan, np.float16)
@@ -119,7 +125,7 @@ class MeterHistory:
             column = columns[piece.row[known]]
             self.imported[column, place] = piece.imported[known]
             self.exported[column, place] = piece.exported[known]
-            self.measured[column, place] = piece.measured[known]
+            self.share[column, place] = piece.share[known]
         for reading in readings:
             known, place = self._places(reading.window)
             column = columns[reading.row[known]]
@@ -230,5 +236,6 @@ class MeterHistory:
         if places:
             for name in self._MATRICES:
                 matrix = getattr(self, name)
-                matrix[:, places] = np.nan if matrix.dtype == np.float16 or name == "voltage" else 0
+                nothing = UNSTATED if name == "share" else np.nan if name in ("delay", "reactive", "voltage") else 0
+                matrix[:, places] = nothing
             self._free.extend(places)

@@ -19,7 +19,7 @@ from flows.line_loss.areas.data import AreaData, Bools, Floats, Ints
 from flows.line_loss.areas.lines import Line, RadialLines
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.areas.study import Applied, Study, apply, is_plausible, study
-from flows.line_loss.history import MeterHistory
+from flows.line_loss.history import MEASURED, UNSTATED, MeterHistory
 from flows.line_loss.upstream import Upstream, content_of
 from flows.streaming.event_time import MINIMUM, SECOND
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version
@@ -86,6 +86,25 @@ class Area:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """A meter whose clock is off, and its energies put right.
+
+    Attributes:
+        meter: its id.
+        offset: s; [W].
+        imported: kWh; [W].
+        exported: kWh; [W].
+        share: of each window that is measured, nan where its energy is not stated; [W].
+    """
+
+    meter: str
+    offset: Floats
+    imported: Floats
+    exported: Floats
+    share: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """What a study says of an area's windows begin .. end.
 
@@ -97,7 +116,7 @@ class Said:
         random: variance of the rest, kWh²; [W].
         taken: standard uncertainty of what all customers took, common to all windows, kWh; [W].
         suspects: (meter, score, missing kWh [W]).
-        clocks: (meter, offset s [W], imported kWh [W], exported kWh [W]) of those that are off.
+        clocks: of those that are off.
     """
 
     begin: int
@@ -108,7 +127,7 @@ class Said:
     random: Floats
     taken: Floats
     suspects: list[tuple[str, float, Floats]]
-    clocks: list[tuple[str, Floats, Floats, Floats]]
+    clocks: list[Clock]
 
 
 class Investigation:
@@ -219,9 +238,7 @@ class Investigation:
         ]
         return _said(data, learned, applied, clocks, begin, end)
 
-    def _clock(
-        self, data: AreaData, learned: Study, who: int, offset: Floats, begin: int, end: int
-    ) -> tuple[str, Floats, Floats, Floats]:
+    def _clock(self, data: AreaData, learned: Study, who: int, offset: Floats, begin: int, end: int) -> Clock:
         meter, some = learned.customers[who], slice(begin - data.first, end - data.first)
         column = self.history.index([meter])
         stop = data.first + data.windows
@@ -230,7 +247,9 @@ class Investigation:
         )
         shifted = worth(imported - exported, offset, data.seconds)
         imported, exported = (corrected(one, shifted, data.seconds)[some] for one in (imported, exported))
-        return meter, offset[some], imported, exported
+        share = self.history.take("share", begin, end, column, UNSTATED)[:, 0]
+        share = np.where(share == UNSTATED, np.nan, share / MEASURED)
+        return Clock(meter, offset[some], imported, exported, share)
 
     def _data(
         self, element: str, begin: int, end: int, meters: tuple[tuple[str, ...], tuple[str, ...]] | None = None
@@ -253,7 +272,7 @@ class Investigation:
         take = self.history.take
         energy = take("imported", begin, end, columns, 0.0) - take("exported", begin, end, columns, 0.0)
         head = take("imported", begin, end, head_columns, 0.0) - take("exported", begin, end, head_columns, 0.0)
-        head_measured = take("measured", begin, end, head_columns, 0.0) > 0
+        head_measured = take("share", begin, end, head_columns, UNSTATED) == MEASURED
         known = head_measured | ~leading
         return AreaData(
             customers=meters[1],
@@ -262,7 +281,7 @@ class Investigation:
             per_day=self.rules.per_day,
             seconds=width / SECOND,
             energy=energy * present,
-            measured=take("measured", begin, end, columns, 0.0) > 0,
+            measured=take("share", begin, end, columns, UNSTATED) == MEASURED,
             present=present,
             head=head * leading,
             head_measured=known,
@@ -354,7 +373,7 @@ def _said(
     data: AreaData,
     learned: Study,
     applied: Applied,
-    clocks: list[tuple[str, Floats, Floats, Floats]],
+    clocks: list[Clock],
     begin: int,
     end: int,
 ) -> Said:

@@ -185,18 +185,18 @@ class Learning:
 
     def _tell_clocks(self, said: Said, grade: int | None, end: int) -> None:
         """Rows of MeterEnergy of meters whose clocks are off."""
-        for meter, offset, imported, exported in said.clocks:
-            on = np.flatnonzero(offset != 0)
+        for clock in said.clocks:
+            on = np.flatnonzero((clock.offset != 0) & np.isfinite(clock.share))
             windows = said.begin + on
             self._energies.append(
                 energy_rows(
-                    pl.Series([meter]).new_from_index(0, len(on)),
+                    pl.Series([clock.meter]).new_from_index(0, len(on)),
                     windows,
                     self.rules.window,
-                    imported=np.round(imported[on], 6),
-                    exported=np.round(exported[on], 6),
-                    measured_share=np.ones(len(on)),
-                    offset=pl.Series(np.round(offset[on], 1)),
+                    imported=np.round(clock.imported[on], 6),
+                    exported=np.round(clock.exported[on], 6),
+                    measured_share=clock.share[on],
+                    offset=pl.Series(np.round(clock.offset[on], 1)),
                     revision=_CLOCKS + self._grades(windows, grade, end),
                 )
             )

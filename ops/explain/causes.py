@@ -36,7 +36,28 @@ def _cause(before: dict[str, Any], after: dict[str, Any]) -> str:
         said.append(", ".join(moved))
     if after["completeness"] != before["completeness"] and not more:
         said.append(f"measured {100 * before['completeness']:.2f} → {100 * after['completeness']:.2f} %")
+    said += _learned(before, after)
     if after["status"] != before["status"]:
         closed = after["status"] == "INCOMPLETE"
         said.append("closed: the allowed lateness is over" if closed else f"now {after['status']}")
     return "; ".join(said) or "confirmed by readings that change nothing"
+
+
+def _learned(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What studies of the area have changed."""
+    said = []
+    if after["technical_loss_kwh"] is not None:
+        if before["technical_loss_kwh"] is None:
+            said.append(f"studied: {after['technical_loss_kwh']:.3f} kWh are expected to be lost")
+        elif abs(after["technical_loss_kwh"] - before["technical_loss_kwh"]) > _NOTHING_KWH:
+            said.append(f"expected loss {before['technical_loss_kwh']:.3f} → {after['technical_loss_kwh']:.3f} kWh")
+    elif before["technical_loss_kwh"] is not None:
+        said.append("no longer studied: the record cannot be right")
+    if abs(after["uncertainty_kwh"] - before["uncertainty_kwh"]) > _NOTHING_KWH:
+        said.append(f"± {before['uncertainty_kwh']:.3f} → {after['uncertainty_kwh']:.3f} kWh")
+    if after["alarm"] != before["alarm"]:
+        said.append(f"alarm {before['alarm']} → {after['alarm']}")
+    was, now = ({one["meter_id"] for one in row["suspects"]} for row in (before, after))
+    if was != now:
+        said.append("suspects: " + (", ".join(sorted(now)) or "none any more"))
+    return said

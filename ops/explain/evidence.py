@@ -32,7 +32,8 @@ class Evidence:
         row: its LineLoss of the highest revision, by column.
         revisions: all its LineLoss that were kept, ascending.
         meters: meter_id, role (head, customer), at (the element whose head it is, or the container it is in),
-            import_kwh, export_kwh, measured_share, how (one of MEASURED, PARTLY, ESTIMATED, SILENT), revision.
+            import_kwh, export_kwh, measured_share, clock_offset_seconds, how (one of MEASURED, PARTLY, ESTIMATED,
+            SILENT), revision.
         letters: refused messages of these meters around the window: time, meter_id, error_class, error_message.
         readings: of the meters that are not measured in full the readings next to the window: meter_id, time,
             received_time, import_kwh, export_kwh, place (before, within, after); None where the telemetry is not given.
@@ -46,13 +47,18 @@ class Evidence:
     readings: pl.DataFrame | None
 
     @property
-    def difference_kwh(self) -> float:
-        """Stated loss less what the energies give, kWh: of meters that moved, came, went, or had no reading yet."""
-        sign = pl.when(pl.col("role") == HEAD).then(1.0).otherwise(-1.0)
-        net = self.meters.select((sign * (pl.col("import_kwh") - pl.col("export_kwh"))).sum()).item()
-        loss = self.row["loss_kwh"]
-        assert isinstance(loss, float)
-        return loss - float(net or 0.0)
+    def put_right_kwh(self) -> tuple[float, float]:
+        """Stated energies in and out less those of the meters, kWh.
+
+        What has been learned of gain errors and of the shape of gaps; and meters that moved, came, went, or had no
+        reading yet.
+        """
+        head, customer = pl.col("role") == HEAD, pl.col("role") == CUSTOMER
+        within, out = self.meters.select(
+            (pl.col("import_kwh").filter(head).sum() + pl.col("export_kwh").filter(customer).sum()).alias("in"),
+            (pl.col("import_kwh").filter(customer).sum() + pl.col("export_kwh").filter(head).sum()).alias("out"),
+        ).row(0)
+        return float(str(self.row["energy_in_kwh"])) - within, float(str(self.row["energy_out_kwh"])) - out
 
 
 def gather(output: Path, element: str, time: datetime, network: Path, telemetry: Path | None) -> Evidence:
@@ -150,7 +156,7 @@ def _energies(output: Path, placed: pl.DataFrame, start: datetime) -> pl.DataFra
         names = placed["meter_id"].implode()
         rows = found.filter((pl.col("window_start") == start) & pl.col("meter_id").is_in(names)).collect()
     energies = highest_revision(rows, METER_ENERGY.identity)
-    columns = ("meter_id", "import_kwh", "export_kwh", "measured_share", "revision")
+    columns = ("meter_id", "import_kwh", "export_kwh", "measured_share", "clock_offset_seconds", "revision")
     share = pl.col("measured_share")
     how = (
         pl.when(share.is_null())

@@ -22,6 +22,7 @@ def explained(evidence: Evidence) -> Iterator[RenderableType]:
     """What there is to be said, part by part."""
     yield _headline(evidence)
     yield _balance(evidence)
+    yield from _suspects(evidence)
     yield from _meters(evidence)
     yield _revisions(evidence)
     if evidence.readings is not None and evidence.readings.height:
@@ -59,17 +60,40 @@ def _balance(evidence: Evidence) -> Table:
     table.add_row("fed in by customers", f"{total(CUSTOMER, 'export_kwh'):.3f}")
     table.add_row("taken by customers", f"{0.0 - total(CUSTOMER, 'import_kwh'):.3f}")
     table.add_row(f"returned through {named}", f"{0.0 - total(HEAD, 'export_kwh'):.3f}")
-    if abs(evidence.difference_kwh) > _EXACT_KWH:
-        table.add_row("meters that moved, came, went, or had no reading yet", f"{evidence.difference_kwh:+.3f}")
+    learned = evidence.row["technical_loss_kwh"] is not None
+    for kwh, where in zip(evidence.put_right_kwh, ("of energy in", "of energy out"), strict=True):
+        if abs(kwh) > _EXACT_KWH:
+            why = "put right: meters' gain errors, shape of gaps" if learned else "meters that moved, came or went"
+            table.add_row(f"{why}, {where}", f"{kwh if where.endswith('in') else 0.0 - kwh:+.3f}")
     table.add_section()
     table.add_row("loss", f"{evidence.row['loss_kwh']:.3f}")
+    if learned:
+        table.add_row("  expected in lines and transformers", f"{evidence.row['technical_loss_kwh']:.3f}")
+        table.add_row("  unaccounted for", f"{evidence.row['unaccounted_kwh']:.3f}")
     return table
+
+
+def _suspects(evidence: Evidence) -> Iterator[RenderableType]:
+    """Who may explain what is not accounted for."""
+    suspects = evidence.row["suspects"]
+    if not isinstance(suspects, list) or not suspects:
+        return
+    table = Table(title="Who may explain it", box=box.SIMPLE, padding=(0, 1))
+    for name in ("meter", "score", "missing kWh"):
+        table.add_column(name, justify="left" if name == "meter" else "right", overflow="fold")
+    for one in suspects:
+        table.add_row(one["meter_id"], f"{one['score']:.2f}", f"{one['missing_kwh']:.3f}")
+    yield table
 
 
 def _meters(evidence: Evidence) -> Iterator[RenderableType]:
     counts = evidence.meters.group_by("how", maintain_order=True).len().sort("len", descending=True)
     said = ", ".join(f"{count} {how}" for how, count in counts.iter_rows())
     yield Text(f"Of {evidence.meters.height} meters: {said}.")
+    clocks = evidence.meters.filter(pl.col("clock_offset_seconds").is_not_null())
+    for meter, offset in clocks.select("meter_id", "clock_offset_seconds").iter_rows():
+        way = "fast" if offset > 0 else "slow"
+        yield Text(f"The clock of {meter} is {abs(offset):.0f} s {way}; its energies have been shifted accordingly.")
     doubtful = evidence.meters.filter(pl.col("how") != MEASURED)
     if doubtful.is_empty():
         return

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flows.line_loss.areas.data import Bools, Floats
+from flows.line_loss.areas.data import AreaData, Bools, Floats
 from flows.line_loss.areas.model import Posterior
 
 LEAST_SECONDS = 20.0
@@ -79,6 +79,23 @@ def over_windows(daily: Floats, per_day: int) -> Floats:
         result[:, meter] = np.interp(np.arange(len(result)) + 0.5, middles[on], daily[on, meter])
         result[:, meter] *= np.repeat(on, per_day)
     return result
+
+
+def over_days(daily: Floats, first_day: int, data: AreaData) -> Floats:
+    """Offsets of an area's windows from those of days, the outermost of which go on; s, [W, n].
+
+    Args:
+        daily: of each day from the first on; [days, n].
+        first_day: its number.
+        data: the area.
+    """
+    per_day = data.per_day
+    begin, end = data.first // per_day, -(-(data.first + data.windows) // per_day)
+    known = np.clip(np.arange(begin, end) - first_day, 0, len(daily) - 1)
+    before = data.first - begin * per_day
+    # With the days beside them, so that what lies between two middles does not depend on which days are asked for.
+    around = np.clip(np.array([known[0] - 1, *known, known[-1] + 1]), 0, len(daily) - 1)
+    return over_windows(daily[around], per_day)[per_day + before : per_day + before + data.windows]
 
 
 def by_profile(energy: Floats, sure: Bools, columns: Floats, posterior: Posterior, seconds: float) -> Floats:

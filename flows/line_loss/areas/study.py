@@ -43,7 +43,8 @@ class Study:
         hints: (customer, score) of those who may explain what is ``NOBODY``'s.
         reference: sums of the gain columns: what systematic errors are weighed by; [h + n].
         noise: by how much the remainder scatters more than gaps and registers' steps explain, at least 1.
-        profile_offset: clocks' offsets that the profiles tell, s; [n].
+        first_day: of UTC, of which clocks' offsets are known.
+        offset: clocks' offsets, s, 0 where they are right; [days, n].
         load_scale: 0 where the lines are known, else what the squared load is scaled by, 1/kWh.
         resolution: variance by the registers' steps of each customer's window, kWh²; [n].
     """
@@ -57,7 +58,8 @@ class Study:
     hints: tuple[tuple[int, float], ...]
     reference: Floats
     noise: float
-    profile_offset: Floats
+    first_day: int
+    offset: Floats
     load_scale: float
     resolution: Floats
 
@@ -119,8 +121,9 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
     head_gaps = GapShapes.learned(data.head, data.head_measured, area, data.slot, data.per_day)
     resolution = _resolution(data)
     shift = np.zeros(len(data.customers))
-    raw = data
-    data, variance, _ = _prepared(raw, customer_gaps, head_gaps, resolution, shift)
+    raw, arrived = data, _by_arrival(data)
+    offset = clocks.over_days(arrived, data.first // data.per_day, data)
+    data, variance = _prepared(raw, customer_gaps, head_gaps, resolution, offset)
     columns, target, prior, gains = _base(data, technical, rules)
     usable = data.complete & data.head_measured.all(axis=1)
     posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
@@ -131,7 +134,7 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         if not more.any():
             break
         shift = shift + more
-        data, variance, _ = _prepared(raw, customer_gaps, head_gaps, resolution, shift)
+        data, variance = _prepared(raw, customer_gaps, head_gaps, resolution, offset + shift * (offset == 0))
         columns, target, prior, gains = _base(data, technical, rules)
         posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
     # Noise that the variances do not have would speak for whatever allows of more of it.
@@ -155,7 +158,8 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         tuple((customer, score) for customer, score in hints.items() if customer not in taken),
         columns[:, :gains].sum(axis=0),
         noise,
-        shift,
+        raw.first // raw.per_day,
+        arrived + shift * (arrived == 0),
         0.0 if technical.any() else _scale_of_load(data),
         resolution,
     )
@@ -169,9 +173,8 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
         data: energies of the same meters.
         technical: kWh lost in lines; [W].
     """
-    data, variance, offset = _prepared(
-        data, learned.customer_gaps, learned.head_gaps, learned.resolution, learned.profile_offset
-    )
+    offset = clocks.over_days(learned.offset, learned.first_day, data)
+    data, variance = _prepared(data, learned.customer_gaps, learned.head_gaps, learned.resolution, offset)
     energy, head = data.energy, data.head
     posterior, h, n = learned.posterior, head.shape[1], energy.shape[1]
     mean, covariance = posterior.mean, posterior.covariance
@@ -231,6 +234,12 @@ def _common(covariance: Floats, reference: Floats, gain: Floats) -> Floats:
     return np.asarray(np.maximum(gain @ common / scale, 0))
 
 
+def _by_arrival(data: AreaData) -> Floats:
+    """Clocks' offsets by when messages arrive, s; [days, n]."""
+    delay, days, _ = data.whole_days(data.delay, np.nan)
+    return clocks.by_arrival(delay, days)
+
+
 def _base(data: AreaData, technical: Floats, rules: StudyRules) -> tuple[Floats, Floats, Floats, int]:
     """Columns [W, k], target [W], priors' variances [k] of the model without findings; how many of them are gains."""
     unknown = not technical.any()
@@ -259,17 +268,14 @@ def _squared_load(head: Floats, scale: float) -> Floats:
 
 
 def _prepared(
-    data: AreaData, customer_gaps: GapShapes, head_gaps: GapShapes, resolution: Floats, shift: Floats
-) -> tuple[AreaData, Floats, Floats]:
-    """Gaps shaped and clocks put right; the variance of the remainder, kWh² [W]; and the clocks' offsets, s [W, n]."""
+    data: AreaData, customer_gaps: GapShapes, head_gaps: GapShapes, resolution: Floats, offset: Floats
+) -> tuple[AreaData, Floats]:
+    """Gaps shaped and clocks put right, which are ``offset`` off, s [W, n]; and the remainder's variance, kWh² [W]."""
     area = data.head.sum(axis=1)
     energy, unsure = customer_gaps.fill(data.energy, data.measured & data.present, data.present, area, data.slot)
     head, unsure_head = head_gaps.fill(
         data.head, data.head_measured, np.ones_like(data.head_measured), data.energy.sum(axis=1), data.slot
     )
-    delay, days, before = data.whole_days(data.delay, np.nan)
-    offset = clocks.over_windows(clocks.by_arrival(delay, days), data.per_day)[before : before + data.windows]
-    offset = offset + shift * (offset == 0)
     for meter in np.flatnonzero(offset.any(axis=0)).tolist():
         shifted = clocks.worth(energy[:, meter], offset[:, meter], data.seconds)
         energy[:, meter] = clocks.corrected(energy[:, meter], shifted, data.seconds)
@@ -278,7 +284,7 @@ def _prepared(
     variance = unsure.sum(axis=1) + unsure_head.sum(axis=1) + data.present @ resolution
     # What no model of meters has: unequal instants of freezing, second-order terms of the lines.
     variance += (_UNKNOWN * head.sum(axis=1)) ** 2
-    return replace(data, energy=energy * data.present, head=head), variance, offset
+    return replace(data, energy=energy * data.present, head=head), variance
 
 
 def _variance_of_class(percent: float) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from connectors.simulation.options import Options, preset
@@ -15,6 +17,7 @@ from connectors.simulation.write import write_simulation
 from ops.cli import app
 from ops.explain.causes import causes
 from ops.explain.evidence import ESTIMATED, MEASURED, PARTLY, SILENT, gather, readings_around
+from ops.explain.tables import explained
 from ops.run_cli import replay_folder
 from ops.settings import load_settings
 from tests.sinks.frames import loss
@@ -48,7 +51,7 @@ def test_the_energies_add_up_to_every_loss(folder: Path) -> None:
         evidence = gather(folder / "results", row["element_id"], row["window_start"], folder / "input" / NETWORK, None)
         assert evidence.row == row
         # What is estimated before a meter's first reading is in the balance only.
-        assert abs(evidence.difference_kwh) < 1e-5 or SILENT in set(evidence.meters["how"])
+        assert max(map(abs, evidence.put_right_kwh)) < 1e-5 or SILENT in set(evidence.meters["how"])
         assert evidence.meters.height == row["expected_meters"]
         assert evidence.meters.filter(pl.col("how") == MEASURED).height == row["reporting_meters"]
         assert evidence.revisions["revision"].is_sorted()
@@ -148,3 +151,60 @@ def test_what_is_wrong_is_said_in_one_line(
     (line,) = result.stderr.splitlines()
     for word in named:
         assert word in line
+
+
+def test_what_was_learned_is_told_apart_from_what_meters_counted(tmp_path: Path) -> None:
+    """Two days with gain errors, a wrong clock and a theft: put right, shifted, expected, suspected."""
+    rates = {"class_error_percent": 0.35, "clock_offset_rate": 0.02, "theft_bypass_rate": 0.02}
+    faults = preset("clean", **rates)
+    write_simulation(Simulation(Options(meters=100, days=3, seed=5, faults=faults)), tmp_path / "input")
+    settings = load_settings(environ={}, overrides={"parquet": {"output": tmp_path / "results"}})
+    replay_folder(settings, tmp_path / "input", 1)
+    rows = pl.read_parquet(tmp_path / "results" / "line_loss").drop("date")
+    accused = rows.filter(pl.col("suspects").list.len() > 0).sort("window_start")
+    assert accused.height
+    row = accused.row(-1, named=True)
+    area, start = row["element_id"], row["window_start"]
+    evidence = gather(tmp_path / "results", area, start, tmp_path / "input" / NETWORK, None)
+    within, out = evidence.put_right_kwh
+    head = evidence.meters.filter(pl.col("role") == "head")["import_kwh"].sum()
+    assert 0 < max(abs(within), abs(out)) < 0.02 * float(head)
+    console = Console(width=120, record=True, file=io.StringIO())
+    for part in explained(evidence):
+        console.print(part)
+    text = console.export_text()
+    assert "expected in lines and transformers" in text
+    assert f"{row['suspects'][0]['meter_id']}" in text
+    clocks = pl.read_parquet(tmp_path / "results" / "meter_energy").filter(pl.col("clock_offset_seconds").is_not_null())
+    assert clocks.height
+    off = clocks.row(0, named=True)
+    places = pl.read_parquet(tmp_path / "input" / "truth" / "meters.parquet")
+    where = places.filter(pl.col("meter_id") == off["meter_id"])["transformer_id"].item()
+    told = gather(tmp_path / "results", where, off["window_start"], tmp_path / "input" / NETWORK, None)
+    assert off["meter_id"] in told.meters.filter(pl.col("clock_offset_seconds").is_not_null())["meter_id"].to_list()
+
+
+def test_a_revision_says_what_a_study_has_changed() -> None:
+    before = {
+        "reporting_meters": 3,
+        "expected_meters": 3,
+        "energy_in_kwh": 9.0,
+        "energy_out_kwh": 8.0,
+        "completeness": 1.0,
+        "status": "COMPLETE",
+        "technical_loss_kwh": None,
+        "uncertainty_kwh": 0.5,
+        "alarm": "NONE",
+        "suspects": [],
+    }
+    after = {
+        **before,
+        "technical_loss_kwh": 0.25,
+        "uncertainty_kwh": 0.2,
+        "alarm": "HIGH_LOSS",
+        "suspects": [{"meter_id": "M1", "score": 0.9, "missing_kwh": 0.4}],
+    }
+    frame = pl.DataFrame([before, after], infer_schema_length=None)
+    assert causes(frame)[1] == (
+        "studied: 0.250 kWh are expected to be lost; ± 0.500 → 0.200 kWh; alarm NONE → HIGH_LOSS; suspects: M1"
+    )
