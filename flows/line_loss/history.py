@@ -81,6 +81,20 @@ def _floats(column: pl.Series) -> Floats32:
     return column.cast(pl.Float32).fill_null(float("nan")).to_numpy()
 
 
+def _distinct(windows: list[Ints]) -> list[int]:
+    """The different numbers, ascending; mostly some that lie close together."""
+    some = [part for part in windows if len(part)]
+    if not some:
+        return []
+    low, high = min(int(part.min()) for part in some), max(int(part.max()) for part in some)
+    if high - low > sum(map(len, some)):
+        return list(np.unique(np.concatenate(some)).tolist())
+    there = np.zeros(high - low + 1, bool)
+    for part in some:
+        there[part - low] = True
+    return list((np.flatnonzero(there) + low).tolist())
+
+
 class MeterHistory:
     """Matrices [meter, window]; a window keeps its place until it is forgotten."""
 
@@ -151,11 +165,7 @@ class MeterHistory:
     def _reach(self, windows: list[Ints]) -> None:
         """Make room for windows and meters."""
         fresh = (
-            [
-                number
-                for number in np.unique(np.concatenate(windows)).tolist()
-                if number not in self._place and number >= self._forgotten
-            ]
+            [number for number in _distinct(windows) if number not in self._place and number >= self._forgotten]
             if windows
             else []
         )

@@ -36,6 +36,8 @@ class InvestigationRules:
         days: a study looks back so far.
         settle: so many days after a window's own are looked at before what is said of it is final.
         every: on a stream, studies are made anew at multiples of this, µs; 0: only final ones.
+        steady: those are made while so many rounds bring no more than an hour, so not while the input is caught up
+            with.
         again: interim studies say anew what they say of this many windows before them.
         volts: phase to neutral, where no meter tells.
         study: of the studies themselves.
@@ -45,6 +47,7 @@ class InvestigationRules:
     days: int = 10
     settle: int = 2
     every: int = 0
+    steady: int = 16
     again: int = 192
     volts: float = 230.0
     study: StudyRules = field(default_factory=StudyRules)

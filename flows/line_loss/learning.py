@@ -26,7 +26,7 @@ FINAL = 100
 
 _LEAST_SCORE = 0.1
 _ALARM_DAYS = 5  # evidence is summed up from so many days before
-_CATCHING_UP = 3600 * SECOND  # of event time at once
+_CATCHING_UP = 3600 * SECOND  # of event time in some rounds
 _SAY_AGAIN = 3600 * SECOND
 _CLOCKS = 1 << 50  # revision of energies by a corrected clock, above those of energies as registered
 _SUSPECTS = pl.List(pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64}))
@@ -48,7 +48,7 @@ class Learning:
         self.investigation = Investigation(rules)
         self._final: int | None = None  # days before this number have been studied for good
         self._boundary: int | None = None  # the last interim study
-        self._until: int | None = None  # windows before this number had ended
+        self._recent: list[int] = []  # windows before these numbers had ended in the last rounds
         self._said: int | None = None  # when the latest studies were last asked
         self._dirty: dict[str, set[int]] = defaultdict(set)
         self._suspects: dict[tuple[int, int], list[dict[str, object]]] = {}
@@ -95,9 +95,9 @@ class Learning:
     def _meanwhile(self, until: int, first: int) -> None:
         """On a stream, say what can be said so far."""
         assert self._final is not None
-        rules, before = self.rules, self._until
-        self._until = until
-        if before is None or (until - before) * rules.window > _CATCHING_UP:
+        rules = self.rules
+        self._recent = [*self._recent, until][-rules.steady - 1 :]
+        if len(self._recent) <= rules.steady or (until - self._recent[0]) * rules.window > _CATCHING_UP:
             return
         boundary = until * rules.window // rules.every
         end = boundary * rules.every // rules.window
@@ -233,11 +233,11 @@ class Learning:
 
     def dump(self) -> tuple[object, ...]:
         """What to keep over a restart."""
-        state = (self._final, self._boundary, self._until, self._said, dict(self._dirty), self._suspects)
+        state = (self._final, self._boundary, self._recent, self._said, dict(self._dirty), self._suspects)
         return (*state, self.investigation.dump())
 
     def restore(self, kept: tuple[Any, ...]) -> None:
         """Take up what was kept."""
-        self._final, self._boundary, self._until, self._said, dirty, self._suspects, investigated = kept
+        self._final, self._boundary, self._recent, self._said, dirty, self._suspects, investigated = kept
         self._dirty = defaultdict(set, dirty)
         self.investigation.restore(investigated)

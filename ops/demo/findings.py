@@ -17,10 +17,10 @@ from sinks.rows import highest_revision
 
 _NO_FLOW = "no flow yet"
 _ROUNDING_KWH = 0.01
+_CLOCK_SECONDS = 60
 _EXCHANGE_KWH = 1.0  # over the whole time, gains and gaps at its end included
 # What only flows find that are not there yet, and of what kind it is.
 _UNWATCHED = {
-    "CLOCK": "wrong clocks",
     "METER_TRANSFORMER": "meters moved",
     "METER_PHASE": "meters re-phased",
     "WRONG": "wrong records",
@@ -66,6 +66,7 @@ def findings_of(
         *_thefts(results, truth),
         *_deliveries(results, summary["deliveries"], energies, counts),
         *_registers(truth, energies, truth_folder),
+        *_clocks(truth, energies),
         *_unwatched(truth),
     ]
     return pl.DataFrame(rows, schema=list(Finding._fields), orient="row")
@@ -135,6 +136,21 @@ def _registers(truth: Truth, energies: pl.DataFrame, truth_folder: Path) -> Iter
             for old, new, kwh in both.select("meter_id", "current", "import_kwh").iter_rows()
         )
         yield Finding("meters exchanged", f"{exchanges.height}", f"{right} bridged to {_EXCHANGE_KWH:g} kWh", "")
+
+
+def _clocks(truth: Truth, energies: pl.DataFrame) -> Iterator[Finding]:
+    """Clocks that are off, or have drifted by so much at the end."""
+    wrong = truth.events.filter(pl.col("kind").str.starts_with("CLOCK"))
+    if wrong.is_empty():
+        return
+    off = energies.drop_nulls("clock_offset_seconds").sort("window_start").group_by("meter_id")
+    last = off.agg(pl.col("clock_offset_seconds").last())
+    there = wrong.join(last, left_on="element_id", right_on="meter_id")
+    right = there.filter((pl.col("clock_offset_seconds") - pl.col("amount")).abs() <= _CLOCK_SECONDS).height
+    least = float(wrong.select(pl.col("amount").abs().min()).item() or 0.0)
+    innocent = last.filter(~pl.col("meter_id").is_in(wrong["element_id"].implode())).height
+    note = f"{innocent} right ones taken for wrong; the least is {least:.0f} s off"
+    yield Finding("wrong clocks", f"{wrong.height}", f"{right} found to {_CLOCK_SECONDS} s", note)
 
 
 def _unwatched(truth: Truth) -> Iterator[Finding]:

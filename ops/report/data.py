@@ -52,12 +52,14 @@ class Results:
             first_kwh, last_kwh.
         letters: refused and late messages, without their content.
         meters: how many meters there are energies of.
+        profiles: energies of the meters that are suspected: meter_id, window_start, import_kwh, export_kwh.
     """
 
     losses: pl.DataFrame
     restated: pl.DataFrame
     letters: pl.DataFrame
     meters: int
+    profiles: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def read_results(folder: Path, truth: Truth = NO_TRUTH) -> Results:
     latest = highest_revision(rows, LINE_LOSS.identity)
     # The usual case, one revision of each, needs no second look at millions of rows.
     restated = restatements(rows if latest.height < rows.height else rows.clear())
-    return Results(with_truth(latest, truth.areas), restated, letters, _count_meters(folder))
+    profiles = _profiles(folder, latest)
+    return Results(with_truth(latest, truth.areas), restated, letters, _count_meters(folder), profiles)
 
 
 def read_network(path: Path) -> pl.DataFrame:
@@ -176,6 +179,22 @@ def _dataset(folder: Path, of: Contract, schema: pl.Schema) -> pl.DataFrame:
 def dataset_files(folder: Path, of: Contract) -> list[Path]:
     """The files of a dataset in an output folder, by name; none where it has no rows."""
     return sorted((folder / of.dataset).glob("**/*.parquet"))
+
+
+def _profiles(folder: Path, losses: pl.DataFrame) -> pl.DataFrame:
+    """Energies of the meters that any loss suspects."""
+    suspects = losses.select(pl.col("suspects").explode()).drop_nulls().unnest("suspects")
+    meters = suspects["meter_id"].unique().sort().implode() if suspects.height else None
+    columns = [*METER_ENERGY.identity, "import_kwh", "export_kwh", "revision"]
+    files = dataset_files(folder, METER_ENERGY)
+    if meters is None or not files:
+        return pl.DataFrame(schema={name: METER_ENERGY.polars[name] for name in columns}).drop("revision")
+    try:
+        scan = pl.scan_parquet(files, hive_partitioning=False).filter(pl.col("meter_id").is_in(meters))
+        rows = scan.select(columns).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{folder / METER_ENERGY.dataset}: cannot be read: {error}") from None
+    return highest_revision(rows, METER_ENERGY.identity).drop("revision")
 
 
 def _count_meters(folder: Path) -> int:

@@ -155,7 +155,7 @@ def over_time(rows: pl.DataFrame, span: Span) -> go.Figure:
     middles = rows["step"].dt.epoch("ms").to_numpy() + step / 2
     loss, margin = floats(rows["loss_kwh"] / factor), floats(rows["uncertainty_kwh"] / factor)
     traces: list[Any] = [
-        _band(middles, loss - margin, loss + margin),
+        band(middles, loss - margin, loss + margin),
         go.Scatter(
             name="loss",
             y=loss,
@@ -205,7 +205,7 @@ def over_time(rows: pl.DataFrame, span: Span) -> go.Figure:
     )
 
 
-def _band(x: Any, low: Any, high: Any) -> go.Scatter:
+def band(x: Any, low: Any, high: Any) -> go.Scatter:
     """The interval as one outline for each stretch without a gap."""
     known = np.isfinite(low)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]])))

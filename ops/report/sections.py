@@ -8,7 +8,9 @@ from html import escape
 import polars as pl
 
 from ops.report import figures_heat, figures_losses, figures_quality, quality, tables
+from ops.report.figures_investigation import investigated
 from ops.report.figures_network import NetworkFigures
+from ops.report.investigation import MOST_CASES, cases
 from ops.report.material import Material
 from ops.report.page import Panel, Section, View, heading, paragraph
 from ops.report.style import color_limit, count, energy, floats
@@ -32,6 +34,7 @@ def sections_of(of: Material) -> Iterator[Section]:
     else:
         yield _losses(of, of.span)
         yield _worst(of)
+        yield _investigated(of, of.span)
         yield _over_time(of, of.span)
     if of.grid is not None:
         yield _network(of, of.grid)
@@ -79,6 +82,22 @@ def _worst(of: Material) -> Section:
         text = "The results hold no technical loss; what is expected here is what the simulated grid lost in its lines."
         body.append(paragraph(text))
     return Section("worst", "Worst areas", lead, body)
+
+
+def _investigated(of: Material, span: Span) -> Section:
+    lead = (
+        "Above, what an area loses, with its 95 % interval, what its lines are expected to lose, and alarms; in the "
+        "middle what that does not account for, and how much of it is missing at whom; below what those have "
+        "registered: who is right will show a fall, a standstill, or the very profile of what is missing."
+    )
+    found = cases(of, span)
+    if not found:
+        return Section("area", "Into an area", lead, [_empty("No transformer has a result of its own.")])
+    views = [View(case.element, investigated(case, span)) for case in found]
+    body: list[Panel | str] = [Panel("area", views, "One area: loss, remainder, suspects' profiles.")]
+    if len(views) == MOST_CASES:
+        body.append(paragraph(f"The {MOST_CASES} areas with most that is missing, or alarms."))
+    return Section("area", "Into an area", lead, body)
 
 
 def _over_time(of: Material, span: Span) -> Section:

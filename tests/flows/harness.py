@@ -47,7 +47,9 @@ def loss_rules(rules: Rules = RULES) -> LossRules:
 
 def balance_rules(shards: int, rules: Rules = RULES, every: int = 0) -> BalanceRules:
     keep = LATENESS + rules.max_gap + 72 * 3600 * SECOND
-    return BalanceRules(rules.window, LATENESS, keep, shards, 0.95, 10.0, InvestigationRules(rules.window, every=every))
+    return BalanceRules(
+        rules.window, LATENESS, keep, shards, 0.95, 10.0, InvestigationRules(rules.window, every=every, steady=0)
+    )
 
 
 def batch(topic: str, frame: pl.DataFrame, frontier: int | None, **more: bool) -> Batch:

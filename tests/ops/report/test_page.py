@@ -64,6 +64,7 @@ def test_every_figure_is_drawn_and_nothing_is_asked_of_a_network(files: Files, o
         "findings",
         "losses",
         "worst",
+        "area",
         "time",
         "network",
         "suspects",
@@ -72,7 +73,7 @@ def test_every_figure_is_drawn_and_nothing_is_asked_of_a_network(files: Files, o
         "injected",
     ]
     figures = drawn(page)
-    names = ("losses", "worst", "time", "network", "completeness", "status", "letters", "restated", "injected")
+    names = ("losses", "worst", "area", "time", "network", "completeness", "status", "letters", "restated", "injected")
     assert list(figures) == [f"panel-{name}" for name in names]
     for panel, (width, height, traces, marks) in figures.items():
         assert width > 900, panel
@@ -198,7 +199,7 @@ def test_only_results_and_only_transformers(opened: Opened, tmp_path: Path) -> N
     write_report(write_results(tmp_path / "results", rows), tmp_path / "r.html", network=tmp_path / "network.parquet")
     page = opened.open(tmp_path / "r.html")
     assert list(drawn(page)) == [
-        f"panel-{name}" for name in ("losses", "worst", "time", "network", "completeness", "status")
+        f"panel-{name}" for name in ("losses", "worst", "area", "time", "network", "completeness", "status")
     ]
     expect(page.locator("#suspects")).to_contain_text("No suspects named.")
     expect(page.locator("#worst")).to_contain_text("no technical loss")
