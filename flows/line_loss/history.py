@@ -6,12 +6,15 @@ is kept per window as the least value, which is the same in whatever order, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from connectors.compiled import compiled
 from flows.line_loss.meters import MeterEnergies
 from flows.line_loss.restatement import Pairs
 from flows.streaming.event_time import to_micros
@@ -20,7 +23,7 @@ from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 Floats32 = npt.NDArray[np.float32]
 
 _LEAST_ROOM = 64
-_MOST = 60_000.0  # seconds, kvar: what 16 bits can hold
+_MOST_SECONDS = 60_000.0
 _NOTHING = np.iinfo(np.int64).min
 
 MEASURED = 250
@@ -71,8 +74,8 @@ class ReadingPiece:
         return cls(
             row,
             (time - 1) // width,
-            np.clip(delay, -_MOST, _MOST).astype(np.float32),
-            np.clip(_floats(frame.get_column("reactive_power_kvar")), -_MOST, _MOST),
+            np.clip(delay, -_MOST_SECONDS, _MOST_SECONDS).astype(np.float32),
+            _floats(frame.get_column("reactive_power_kvar")),
             _floats(frame.get_column("voltage_l1_v")),
         )
 
@@ -114,10 +117,10 @@ class MeterHistory:
         self.imported: Floats32 = np.zeros((meters, windows), np.float32)
         self.exported: Floats32 = np.zeros((meters, windows), np.float32)
         self.share: npt.NDArray[np.uint8] = np.full((meters, windows), UNSTATED, np.uint8)
-        # Least values; 16 bits tell them well enough.
-        self.delay = np.full((meters, windows), np.nan, np.float16)
-        self.reactive = np.full((meters, windows), np.nan, np.float16)
-        self.voltage = np.full((meters, windows), np.nan, np.float32)
+        # Least values.
+        self.delay: Floats32 = np.full((meters, windows), np.nan, np.float32)
+        self.reactive: Floats32 = np.full((meters, windows), np.nan, np.float32)
+        self.voltage: Floats32 = np.full((meters, windows), np.nan, np.float32)
 
     def index(self, meters: list[str]) -> Ints:
         """Columns of meters, -1 of those never seen."""
@@ -135,20 +138,28 @@ class MeterHistory:
         columns = self._columns(shard, names)
         self._reach([piece.window for piece in energies] + [piece.window for piece in readings])
         for piece in energies:
-            known, place = self._places(piece.window)
-            column = columns[piece.row[known]]
-            self.imported[column, place] = piece.imported[known]
-            self.exported[column, place] = piece.exported[known]
-            self.share[column, place] = piece.share[known]
+            self._take(_set, columns, piece, (piece.imported, piece.exported, piece.share))
         for reading in readings:
-            known, place = self._places(reading.window)
-            column = columns[reading.row[known]]
-            for matrix, values in (
-                (self.delay, reading.delay),
-                (self.reactive, reading.reactive),
-                (self.voltage, reading.voltage),
-            ):
-                np.fmin.at(matrix, (column, place), values[known].astype(matrix.dtype))
+            self._take(_least, columns, reading, (reading.delay, reading.reactive, reading.voltage))
+
+    def _take(
+        self,
+        kernel: Callable[..., None],
+        columns: Ints,
+        piece: EnergyPiece | ReadingPiece,
+        values: tuple[npt.NDArray[Any], ...],
+    ) -> None:
+        """Put values of rows and windows where they belong, but for windows that are forgotten."""
+        if not len(piece.row):
+            return
+        low, high = int(piece.window.min()), int(piece.window.max())
+        table = np.full(high - low + 1, -1, np.int64)
+        for number in range(low, high + 1) if high - low < len(self._place) else list(self._place):
+            if low <= number <= high:
+                table[number - low] = self._place.get(number, -1)
+        names = self._MATRICES[:3] if kernel is _set else self._MATRICES[3:]
+        matrices = (getattr(self, name) for name in names)
+        kernel(columns, piece.row, piece.window, low, table, *values, *matrices)
 
     def _columns(self, shard: str, names: list[str]) -> Ints:
         known = self._of_shard.get(shard, np.zeros(0, np.int64))
@@ -181,19 +192,6 @@ class MeterHistory:
             self._free.extend(range(new_width - 1, width - 1, -1))
         for number in fresh:
             self._place[number] = self._free.pop()
-
-    def _places(self, windows: Ints) -> tuple[Ints, Ints]:
-        """Which of the windows are not forgotten, and where they have their places."""
-        if not len(windows):
-            return windows, windows
-        low, high = int(windows.min()), int(windows.max())
-        table = np.full(high - low + 1, -1, np.int64)
-        for number in range(low, high + 1) if high - low < len(self._place) else list(self._place):
-            if low <= number <= high:
-                table[number - low] = self._place.get(number, -1)
-        place = table[windows - low]
-        known = np.flatnonzero(place >= 0)
-        return known, place[known]
 
     def take(self, name: str, begin: int, end: int, columns: Ints, missing: float) -> npt.NDArray[np.float64]:
         """A matrix of windows ``begin .. end`` (exclusive) and meters; [windows, meters].
@@ -249,3 +247,52 @@ class MeterHistory:
                 nothing = UNSTATED if name == "share" else np.nan if name in ("delay", "reactive", "voltage") else 0
                 matrix[:, places] = nothing
             self._free.extend(places)
+
+
+@compiled
+def _set(
+    columns: Ints,
+    row: Ints,
+    window: Ints,
+    low: int,
+    table: Ints,
+    imported: Floats32,
+    exported: Floats32,
+    share: npt.NDArray[np.uint8],
+    all_imported: Floats32,
+    all_exported: Floats32,
+    all_share: npt.NDArray[np.uint8],
+) -> None:
+    for n in range(len(row)):
+        place, meter = table[window[n] - low], columns[row[n]]
+        if place >= 0:
+            all_imported[meter, place] = imported[n]
+            all_exported[meter, place] = exported[n]
+            all_share[meter, place] = share[n]
+
+
+@compiled
+def _least(
+    columns: Ints,
+    row: Ints,
+    window: Ints,
+    low: int,
+    table: Ints,
+    delay: Floats32,
+    reactive: Floats32,
+    voltage: Floats32,
+    all_delay: Floats32,
+    all_reactive: Floats32,
+    all_voltage: Floats32,
+) -> None:
+    for n in range(len(row)):
+        place, meter = table[window[n] - low], columns[row[n]]
+        if place < 0:
+            continue
+        # A comparison with nan is never true.
+        if delay[n] < all_delay[meter, place] or np.isnan(all_delay[meter, place]):
+            all_delay[meter, place] = delay[n]
+        if reactive[n] < all_reactive[meter, place] or np.isnan(all_reactive[meter, place]):
+            all_reactive[meter, place] = reactive[n]
+        if voltage[n] < all_voltage[meter, place] or np.isnan(all_voltage[meter, place]):
+            all_voltage[meter, place] = voltage[n]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
 from connectors.compiled import is_compiled
 from connectors.decode import Decoder
+from flows.line_loss.alarms import raised
+from flows.line_loss.areas.gaps import GapShapes
+from flows.line_loss.areas.lines import Line, RadialLines
 from flows.line_loss.contributions import READING, MeterShard
+from flows.line_loss.history import MeterHistory
 from flows.line_loss.rules import LossRules
 from flows.streaming.event_time import SECOND
 from flows.streaming.shards import ShardRouter
@@ -41,4 +46,17 @@ def warm_up(contract: Contract, rules: LossRules) -> None:
     for row in range(len(values)):
         one = decoded.slice(row, 1).rename({"_row": "_offset"})
         batch = Batch(contract.topic, 0, 1, row, row, one, letters, letters, 1, max(times[: row + 1]))
-        shard.take([piece for _, piece in router.pieces(batch)], [])
+        outcome = shard.take([piece for _, piece in router.pieces(batch)], [])
+        MeterHistory().add("", outcome.meters, outcome.worked_out, outcome.told)
+    _studies()
+
+
+def _studies() -> None:
+    """What the study of an area and its alarms need."""
+    energy, sure = np.ones((4, 1)), np.array([[True], [False], [True], [True]])
+    area, slot = energy.sum(axis=1), np.arange(4)
+    shapes = GapShapes.learned(energy, sure, area, slot, 4)
+    shapes.fill(energy, sure, np.ones_like(sure), area, slot)
+    lines = RadialLines.of("A", [Line("A", "B", 0.1)], ["B"], [None])
+    lines.losses(energy, energy, 1.0, np.full(4, 230.0))
+    raised(energy, energy)
