@@ -81,9 +81,9 @@ def _network(meters: int) -> pl.DataFrame:
 
 def _readings(meters: int, step: int, chance: np.random.Generator, registers: np.ndarray) -> pl.DataFrame:
     taken = chance.gamma(2.0, 0.05, meters).round(3)
-    # The first ones are the areas' heads: what they deliver is taken, but for 2 % that are lost.
+    # The first ones are the areas' heads: what they deliver is taken, but for some per cent that lines lose.
     total = np.bincount(np.arange(AREAS, meters) % AREAS, taken[AREAS:], AREAS)
-    taken[:AREAS] = (total / 0.98).round(3)
+    taken[:AREAS] = (total + 0.02 * total**2 / (0.1 * meters / AREAS)).round(3)
     registers += taken
     time = pl.Series(np.full(meters, START + step * STEP)).cast(pl.Datetime("us", "UTC"))
     received = pl.Series(START + step * STEP + chance.integers(1_000_000, 60_000_000, meters))

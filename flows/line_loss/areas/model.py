@@ -22,6 +22,7 @@ from flows.line_loss.areas.data import Floats
 _SCALES = (0.05, 0.2, 0.5, 1.0)  # of the class's standard deviation
 _FREEDOM = 4.0
 _NEGLIGIBLE = 0.01  # share of the best scale's evidence
+_GROSS = 60.0  # median deviations
 _OUTLIER = 25.0  # squared standard deviations
 _QUIET = 0.2  # share of the days
 _NEIGHBOURS = 9  # windows over which a level is taken that a lone outlier does not move
@@ -64,12 +65,16 @@ def fit(columns: Floats, target: Floats, variance: Floats, prior: Floats, gains:
     squares = np.zeros(len(target))
     excess = 1.0
     trust = np.ones(len(target))
+    # A gross outlier would draw the first solution to itself, and others would seem to be the outliers.
+    off = np.abs(target[usable] - _level(target[usable]))
+    gross = _GROSS * float(np.median(off)) if len(off) else 0.0
+    trust[usable] = np.where(off > gross, (gross / np.maximum(off, 1e-12)) ** 2, 1.0)
     for _ in range(2):
         gram, moment = _sums(columns, target, trust / (variance * excess))
         # An outlier is what its neighbours are not: a new level is no outlier.
         residual = target - columns @ _mean(gram, moment, np.sqrt(prior))
-        off = residual - _level(residual)
-        squares = np.where(usable, off**2 / variance, 0.0)
+        known = residual[usable]
+        squares[usable] = (known - _level(known)) ** 2 / variance[usable]
         if usable.any():
             # The median of a squared standard normal is 0.455.
             excess = max(1.0, float(np.median(squares[usable])) / 0.455)
@@ -162,5 +167,7 @@ def _solved(
 def _level(values: Floats) -> Floats:
     """A running median."""
     reach = _NEIGHBOURS // 2
+    if len(values) <= reach:
+        return np.full(len(values), np.median(values) if len(values) else 0.0)
     padded = np.pad(values, reach, mode="reflect")
     return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, _NEIGHBOURS), axis=1))
