@@ -39,6 +39,10 @@ _LEVELS = (0.5, 1.0, 2.0)  # of the mean remainder, what somebody takes
 _LEAST_HINT = 0.1
 
 
+Option = tuple[float, Finding, Model]
+"""Logarithm of the odds of a hypothesis against none, and the model with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StudyRules:
     """What a study needs of the settings.
@@ -114,7 +118,9 @@ class _Search:
 
     def more(self) -> bool:
         """Add the hypothesis that goes into the model next, if there is need of one."""
-        options = self._options()
+        return self._take(self._options())
+
+    def _take(self, options: list[Option]) -> bool:
         most = max([0.0, *(evidence for evidence, _, _ in options)])
         weights = np.exp(np.array([evidence for evidence, _, _ in options]) - most)
         total = float(np.exp(-most) + weights.sum())
@@ -151,8 +157,29 @@ class _Search:
             before = self.model, self.findings
             self.findings = [finding for finding in self.findings if finding is not unknown]
             self.model = self._base.plus(self._data, self._still, self.findings) if self.findings else self._base
-            if not self.more() or self.findings[-1].customer == NOBODY:
+            options = self._options()
+            if not self._take_pair(options) and (not self._take(options) or self.findings[-1].customer == NOBODY):
                 self.model, self.findings = before
+
+    def _take_pair(self, options: list[Option]) -> bool:
+        """Two customers who begin about the same time: neither alone explains as much as somebody unknown would."""
+        nobody = max((odds for odds, finding, _ in options if finding.customer == NOBODY), default=np.inf)
+        alone = [option for option in options if option[1].kind == SHARE]
+        if not alone or not np.isfinite(nobody):
+            return False
+        before = self.model, self.findings
+        odds, first, self.model = max(alone, key=lambda option: option[0])
+        self.findings = [*self.findings, first]
+        beside = [option for option in self._options() if option[1].kind == SHARE]
+        if beside:
+            more, second, model = max(beside, key=lambda option: option[0])
+            score = float(1 / (1 + np.exp(min(nobody - odds - more, 50.0))))
+            if score > 0.5:
+                self.model = model
+                self.findings = [*before[1], replace(first, score=score), replace(second, score=score)]
+                return True
+        self.model, self.findings = before
+        return False
 
     def _let_go(self, findings: list[Finding]) -> None:
         """Take out, one after the other, those of some findings without which the model is likelier."""
@@ -179,7 +206,7 @@ class _Search:
             )
         return model.evidence - self.model.evidence - odds, model
 
-    def _options(self) -> list[tuple[float, Finding, Model]]:
+    def _options(self) -> list[Option]:
         """Hypotheses with the logarithm of their odds against none, and the model with each."""
         data, rules, model = self._data, self._rules, self.model
         taken = frozenset(finding.customer for finding in self.findings)
@@ -191,7 +218,7 @@ class _Search:
         standstills = [one for one in self._standstills.values() if one.customer not in taken and self.findings]
         if max(float(rough.max(initial=-np.inf)), absent, found.nobody[0] + unknown) < 0 and not standstills:
             return []
-        options: list[tuple[float, Finding, Model]] = []
+        options: list[Option] = []
 
         def weigh(finding: Finding, odds: float) -> None:
             whole = model.plus(data, self._still, [finding])
