@@ -55,15 +55,15 @@ def make_plan(hierarchy: Hierarchy, codes: dict[str, int], losing: frozenset[str
             area_leaf.append(codes[area])
     position = {element: n for n, element in enumerate(elements)}
     within = {
-        (at, codes[leaf])
+        (at, leaf)
         for element, at in position.items()
         for head in hierarchy.heads[element]
         for leaf in hierarchy.below[head]
         if leaf in losing
     }
-    tops = {(at, codes[head]) for element, at in position.items() for head in hierarchy.heads[element]}
-    within_of, within_leaf = _pairs(within)
-    beside_of, beside_leaf = _pairs(within - tops)
+    tops = {(at, head) for element, at in position.items() for head in hierarchy.heads[element]}
+    within_of, within_leaf = _pairs(within, codes)
+    beside_of, beside_leaf = _pairs(within - tops, codes)
     return Plan(
         elements=elements,
         row=np.array([codes[e] for e in elements], np.int64),
@@ -87,6 +87,8 @@ def make_plan(hierarchy: Hierarchy, codes: dict[str, int], losing: frozenset[str
     )
 
 
-def _pairs(pairs: set[tuple[int, int]]) -> tuple[Ints, Ints]:
-    ordered = np.array(sorted(pairs), np.int64).reshape(-1, 2)
-    return ordered[:, 0], ordered[:, 1]
+def _pairs(pairs: set[tuple[int, str]], codes: dict[str, int]) -> tuple[Ints, Ints]:
+    """Positions and codes, in an order that is the same in every run: that of codes is not, and sums depend on it."""
+    ordered = [(at, codes[leaf]) for at, leaf in sorted(pairs)]
+    table = np.array(ordered, np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]

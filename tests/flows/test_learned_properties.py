@@ -31,7 +31,7 @@ class City:
 
 
 def city(seed: int, *, days: int = 3, kinds: frozenset[str] = frozenset()) -> City:
-    """Two areas of six customers below a feeder.
+    """Three areas of four customers below a feeder.
 
     Args:
         seed: of chance.
@@ -40,16 +40,16 @@ def city(seed: int, *, days: int = 3, kinds: frozenset[str] = frozenset()) -> Ci
     """
     chance = np.random.default_rng(seed)
     steps = days * 96
-    names = [f"{area}{n}" for area in "AB" for n in range(6)]
+    names = [f"{area}{n}" for area in "ABC" for n in range(4)]
     hour = np.arange(steps) % 96 / 4
     evening = 0.5 + np.exp(-((hour - 19) ** 2) / 8)
     true = chance.lognormal(-1.5, 0.5, 12) * evening[:, None] * chance.gamma(3, 1 / 3, (steps, 12))
-    area = np.repeat([0, 1], 6)
+    area = np.repeat([0, 1, 2], 4)
     at = np.tile(area, (steps, 1))
     change = START + (days - 1) * 24 * HOUR + 7 * HOUR
     if "move" in kinds:
         at[(np.arange(steps) * QUARTER + START) >= change, 2] = 1
-    delivered = np.stack([(true * (at == k)).sum(axis=1) for k in (0, 1)], axis=1)
+    delivered = np.stack([(true * (at == k)).sum(axis=1) for k in range(3)], axis=1)
     delivered += 0.01 * delivered**2 / delivered.mean()
     counted = true.copy()
     if "gains" in kinds:
@@ -58,7 +58,10 @@ def city(seed: int, *, days: int = 3, kinds: frozenset[str] = frozenset()) -> Ci
         counted[steps // 2 :, 4] *= 0.4
     if "still" in kinds:
         counted[steps // 2 + 9 :, 8] = 0.0
-    columns = {**dict(zip(names, counted.T, strict=True)), "HA": delivered[:, 0], "HB": delivered[:, 1]}
+    columns = {
+        **dict(zip(names, counted.T, strict=True)),
+        **{f"H{name}": delivered[:, k] for k, name in enumerate("ABC")},
+    }
     columns["HF"] = 1.02 * delivered.sum(axis=1)
     readings = []
     for name, energies in columns.items():
@@ -83,7 +86,7 @@ def _network(names: list[str], change: int, moved: bool) -> pl.DataFrame:
         {"element_id": "F", "kind": "Feeder", "container_id": "R", "measuring_device_id": "HF", "terminal_1": "N0"},
         {"element_id": "L", "kind": "ACLineSegment", "container_id": "F", "terminal_1": "N0", "terminal_2": "N1"},
     ]
-    for name in "AB":
+    for name in "ABC":
         rows.append(
             {
                 "element_id": f"T{name}",
@@ -100,7 +103,7 @@ def _network(names: list[str], change: int, moved: bool) -> pl.DataFrame:
         line = {"kind": "ACLineSegment", "container_id": f"T{name}", "r_ohm": 0.05}
         rows += [
             {**line, "element_id": f"L{name}{k}", "terminal_1": f"{name}-{k}", "terminal_2": f"{name}-{k + 1}"}
-            for k in range(6)
+            for k in range(4)
         ]
     points: list[dict[str, object]] = [
         {
@@ -178,7 +181,7 @@ def test_everything_at_once_is_found() -> None:
     calculation = in_order(of)
     rows = calculation.final_losses
     named = rows.select("suspects").explode("suspects").unnest("suspects").drop_nulls()
-    assert set(named.filter(pl.col("score") > 0.5)["meter_id"]) == {"A4", "B2"}
+    assert set(named.filter(pl.col("score") > 0.5)["meter_id"]) == {"B0", "C0"}
     clocks = calculation.final_energies.drop_nulls("clock_offset_seconds")
     assert set(clocks["meter_id"]) == {"A1"}
     assert clocks["clock_offset_seconds"].median() == pytest.approx(240, abs=15)
