@@ -24,6 +24,7 @@ class Finding:
         usual: of what is nobody's, kWh a window by time of day; [per_day].
         scatter: variance of that, kWh².
         draws: of a register that stands still, what it counted before, kWh by time of day; [per_day, DRAWS].
+        owner: of what has nobody's profile, the customer whose it is all the same, or ``NOBODY``.
     """
 
     customer: int
@@ -33,6 +34,7 @@ class Finding:
     usual: Floats | None = None
     scatter: float = 0.0
     draws: Floats | None = None
+    owner: int = NOBODY
 
 
 def column_of(data: AreaData, still: Bools, finding: Finding) -> Floats:

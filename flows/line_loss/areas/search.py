@@ -85,6 +85,7 @@ def searched(
         while len(search.findings) < rules.most and search.more():
             search.prune()
         search.reconsider()
+    search.find_owners()
     return search.model, search.findings, search.hints
 
 
@@ -160,6 +161,18 @@ class _Search:
             options = self._options()
             if not self._take_pair(options) and (not self._take(options) or self.findings[-1].customer == NOBODY):
                 self.model, self.findings = before
+
+    def find_owners(self) -> None:
+        """Energy with nobody's profile that begins after a register began to stand still is its customer's.
+
+        That he takes more than he used to is likelier than that another one begins whom nobody knows.
+        """
+        still = [finding for finding in self.findings if finding.kind == STILL]
+        for place, finding in enumerate(self.findings):
+            before = [one for one in still if one.start <= finding.start + self._data.per_day // 2]
+            if finding.customer == NOBODY and before:
+                nearest = min(before, key=lambda one: (abs(finding.start - one.start), one.customer))
+                self.findings[place] = replace(finding, owner=nearest.customer)
 
     def _take_pair(self, options: list[Option]) -> bool:
         """Two customers who begin about the same time: neither alone explains as much as somebody unknown would."""

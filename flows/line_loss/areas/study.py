@@ -19,7 +19,7 @@ from flows.line_loss.areas.gaps import GapShapes
 from flows.line_loss.areas.model import Posterior, fit, noise_of
 from flows.line_loss.areas.search import StudyRules, searched
 from flows.line_loss.areas.standstills import standing
-from flows.line_loss.areas.suspects import ABSENT, NOBODY, prior_of
+from flows.line_loss.areas.suspects import ABSENT, NOBODY, SHARE, STILL, prior_of
 from flows.line_loss.areas.unregistered import Unregistered
 
 _MOST_NEGATIVE, _MOST_MISSING = 0.15, 0.6  # of the energy delivered
@@ -203,13 +203,17 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
     noise = np.where(data.head_measured.all(axis=1), random + systematic**2, np.inf)
     standing_ones = [finding for finding in learned.findings if finding.draws is not None]
     missing += zip(standing_ones, *unregistered.expected(unexplained, noise), strict=True)
-    suspects = []
+    scores = {finding.customer: finding.score for finding in learned.findings if finding.kind in (SHARE, STILL)}
+    found = {customer: (np.zeros(data.windows), np.zeros(data.windows)) for customer in scores}
     nobody = np.zeros(data.windows)
     for finding, kwh, spread in missing:
-        if finding.customer == NOBODY:
+        whose = finding.owner if finding.customer == NOBODY else finding.customer
+        if whose == NOBODY:
             nobody += kwh
         elif finding.kind != ABSENT:
-            suspects.append((finding.customer, finding.score, np.maximum(kwh, 0), spread))
+            before, so_far = found[whose]
+            found[whose] = before + kwh, so_far + spread
+    suspects = [(customer, scores[customer], np.maximum(kwh, 0), spread) for customer, (kwh, spread) in found.items()]
     for customer, score in learned.hints:
         suspects.append((customer, score, np.maximum(nobody, 0) * score, nobody**2))
     return Applied(
