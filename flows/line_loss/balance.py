@@ -33,7 +33,7 @@ from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 _C = {name: position for position, name in enumerate(COLUMNS)}
 _HEAD = ("head_in", "head_out", "heads_known", "heads_measured")
 _VARIANCE_PER_KWH2 = 1e9
-_COVERAGE = 2.31  # 95 % by a Student t with 8 degrees of freedom (GUM, G.4): the variances are estimates, too
+_COVERAGE = 2.45  # 95 % by a Student t with 6 degrees of freedom (GUM, G.4): the variances are estimates, too
 _ALARM_DAYS = 5  # evidence is summed up from so many days before
 _TIME = pl.Datetime("us", "UTC")
 _S = {name: position for position, name in enumerate(SAID)}

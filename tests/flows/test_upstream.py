@@ -131,4 +131,4 @@ def test_above_areas_the_uncertainty_is_that_of_the_own_head_and_of_what_custome
     own, below = 0.005 * heads["HF"] / np.sqrt(3), 0.01 * np.hypot(A, B) / np.sqrt(3)
     # Of customers at most what their class says; of the head all of it.
     for value in half["systematic_uncertainty_kwh"]:
-        assert 2.31 * own <= value * 1.001 <= 2.31 * np.hypot(own, below) * 1.02
+        assert 2.45 * own <= value * 1.001 <= 2.45 * np.hypot(own, below) * 1.02

@@ -89,6 +89,26 @@ def searched(
     return search.model, search.findings, search.hints
 
 
+def second_look(
+    data: AreaData, still: Bools, model: Model, findings: list[Finding], rules: StudyRules
+) -> tuple[Model, list[Finding]]:
+    """Registers that stand still once more, when what has been found is no longer taken for noise.
+
+    Args:
+        data: the area.
+        still: windows in which registers stand still; [W, n].
+        model: without findings, with less noise.
+        findings: so far.
+        rules: the rules.
+    """
+    search = _Search(data, still, model, rules)
+    search.note_standstills()
+    search.findings = list(findings)
+    search.model = model.plus(data, still, findings)
+    search.look_again()
+    return search.model, search.findings
+
+
 class _Search:
     def __init__(self, data: AreaData, still: Bools, model: Model, rules: StudyRules) -> None:
         self._data, self._still, self._base, self._rules = data, still, model, rules
@@ -99,23 +119,41 @@ class _Search:
         self.findings: list[Finding] = []
         self.hints: dict[int, float] = {}
 
-    def add_standstills(self) -> None:
-        """Take all registers that stand still, and let go those whose energy is not missing."""
-        findings = []
+    def note_standstills(self) -> None:
+        """Registers that stand still, as findings, and the odds of each before the remainder is looked at."""
         for one in begun(self._data, self._still):
             draws = draws_before(self._data, self._still[:, one.customer], one.customer, one.start)
-            finding = Finding(one.customer, STILL, self._data.first + one.start, 1.0, draws=draws)
-            findings.append(finding)
-            self._standstills[one.customer] = finding
+            start = self._data.first + one.start
+            self._standstills[one.customer] = Finding(one.customer, STILL, start, 1.0, draws=draws)
             self._odds[one.customer] = float(np.log(self._rules.prior_theft)) + (_ALWAYS if one.always else _DAILY)
-        if findings:
-            self.model, self.findings = self._base.plus(self._data, self._still, findings), findings
+
+    def add_standstills(self) -> None:
+        """Take all registers that stand still, and let go those whose energy is not missing."""
+        self.note_standstills()
+        if self._standstills:
+            self.findings = list(self._standstills.values())
+            self.model = self._base.plus(self._data, self._still, self.findings)
             self._let_go(self.findings)
             odds = [self._without(finding)[0] for finding in self.findings]
             self.findings = [
-                replace(finding, score=float(1 / (1 + np.exp(min(gain, 50.0)))))
-                for finding, gain in zip(self.findings, odds, strict=True)
+                replace(finding, score=_score(-gain)) for finding, gain in zip(self.findings, odds, strict=True)
             ]
+
+    def look_again(self) -> None:
+        """Take up standing registers whose energy is missing after all, the likeliest first."""
+        while True:
+            taken = {finding.customer for finding in self.findings}
+            options = []
+            for finding in self._standstills.values():
+                if finding.customer not in taken:
+                    model = self.model.plus(self._data, self._still, [finding])
+                    odds = _INDEPENDENT * (model.evidence - self.model.evidence) + self._odds[finding.customer]
+                    options.append((odds, finding, model))
+            best = max(options, key=lambda option: option[0], default=None)
+            if best is None or best[0] <= 0:
+                return
+            odds, finding, self.model = best
+            self.findings.append(replace(finding, score=_score(odds)))
 
     def more(self) -> bool:
         """Add the hypothesis that goes into the model next, if there is need of one."""
@@ -186,7 +224,7 @@ class _Search:
         beside = [option for option in self._options() if option[1].kind == SHARE]
         if beside:
             more, second, model = max(beside, key=lambda option: option[0])
-            score = float(1 / (1 + np.exp(min(nobody - odds - more, 50.0))))
+            score = _score(odds + more - nobody)
             if score > 0.5:
                 self.model = model
                 self.findings = [*before[1], replace(first, score=score), replace(second, score=score)]
@@ -300,3 +338,8 @@ class _Search:
         after = np.diff(posterior.residual[start:][posterior.weight[start:] > 0])
         scatter = float(np.mean(after**2)) / 2 if len(after) else 0.0
         return Finding(NOBODY, kind, data.first + start, 1.0, usual, scatter)
+
+
+def _score(odds: float) -> float:
+    """A probability from the logarithm of the odds."""
+    return float(1 / (1 + np.exp(-max(odds, -50.0))))

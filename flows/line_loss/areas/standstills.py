@@ -41,17 +41,17 @@ class Standstill:
     always: bool
 
 
-def standing(data: AreaData, step: Floats) -> Bools:
+def standing(data: AreaData, step: Floats, mean: Floats) -> Bools:
     """Windows in which registers stand still for hours; [W, n].
 
     Args:
         data: the area.
         step: of the registers, kWh; [n].
+        mean: of what each customer takes or feeds in in a window, as long as it does, kWh; [n].
     """
     hours = max(int(_HOURS * 3600 / data.seconds), 1)
     head = data.head.sum(axis=1)
     supplied = np.abs(head) > _SUPPLIED * np.abs(head).mean()
-    mean = np.abs(data.energy).mean(axis=0)
     idle: Bools = (np.abs(data.energy) <= np.maximum(_STILL * mean, _LEAST_KWH)) & data.present & supplied[:, None]
     # Of coarse registers a longer run is asked.
     long = np.maximum(hours, np.ceil(_STEPS * step / np.maximum(mean, 1e-9))).astype(np.int64)

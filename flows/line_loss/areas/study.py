@@ -17,12 +17,13 @@ from flows.line_loss.areas.data import AreaData, Floats
 from flows.line_loss.areas.findings import Finding, Model, column_of, since, where
 from flows.line_loss.areas.gaps import GapShapes
 from flows.line_loss.areas.model import Posterior, fit, noise_of
-from flows.line_loss.areas.search import StudyRules, searched
+from flows.line_loss.areas.search import StudyRules, searched, second_look
 from flows.line_loss.areas.standstills import standing
 from flows.line_loss.areas.suspects import ABSENT, NOBODY, SHARE, STILL, prior_of
 from flows.line_loss.areas.unregistered import Unregistered
 
 _MOST_NEGATIVE, _MOST_MISSING = 0.15, 0.6  # of the energy delivered
+_LESS_NOISE = 0.5
 _MOST_CLOCKS = 4  # clocks that profiles tell in one study
 _UNKNOWN_LINES = 0.03  # standard deviation of the loss of lines that are not known, as a part of the energy
 _UNKNOWN = 2e-4  # standard deviation of what is left, as a part of the energy
@@ -47,6 +48,7 @@ class Study:
         offset: clocks' offsets, s, 0 where they are right; [days, n].
         load_scale: 0 where the lines are known, else what the squared load is scaled by, 1/kWh.
         resolution: variance by the registers' steps of each customer's window, kWh²; [n].
+        mean: of what each customer takes or feeds in in a window, kWh; [n].
     """
 
     customers: tuple[str, ...]
@@ -62,6 +64,7 @@ class Study:
     offset: Floats
     load_scale: float
     resolution: Floats
+    mean: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +141,24 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         columns, target, prior, gains = _base(data, technical, rules)
         posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
     # Noise that the variances do not have would speak for whatever allows of more of it.
-    noise = noise_of(posterior, np.where(usable, variance, np.inf), data.per_day)
-    variance = np.where(usable, variance * noise, np.inf)
+    plain = np.where(usable, variance, np.inf)
+    noise = noise_of(posterior, plain, data.per_day)
+    variance = plain * noise
     if noise > 1:
         posterior = fit(columns, target, variance, prior, gains)
-    still = standing(data, np.sqrt(6 * resolution))
+    mean = np.abs(data.energy).mean(axis=0)
+    still = standing(data, np.sqrt(6 * resolution), mean)
     before = np.stack([np.zeros(len(prior)), prior])
     nothing, none = Unregistered.none(data.windows), np.zeros(len(prior), bool)
     first = Model.of(columns, target, variance, before, gains, nothing, none, posterior)
     model, findings, hints = searched(data, still, first, rules)
+    # What was found is no noise: without it more may be seen.
+    less = noise_of(model.posterior, plain, data.per_day) if findings else noise
+    if less < _LESS_NOISE * noise:
+        quieter = Model.of(columns, target, plain * less, before, gains, nothing, none)
+        looked, seen = second_look(data, still, quieter, findings, rules)
+        if len(seen) > len(findings):
+            model, findings, noise = looked, seen, less
     taken = {finding.customer for finding in findings}
     return Study(
         data.customers,
@@ -162,6 +174,7 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         arrived + shift * (arrived == 0),
         0.0 if technical.any() else _scale_of_load(data),
         resolution,
+        mean,
     )
 
 
@@ -187,7 +200,11 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
         unexplained = data.remainder - technical - gain @ mean[: h + n]
     else:
         unexplained = data.remainder - technical * (1 + mean[h + n]) - gain @ mean[: h + n]
-    still = standing(data, np.sqrt(6 * learned.resolution)) if learned.findings else np.zeros_like(data.present)
+    still = (
+        standing(data, np.sqrt(6 * learned.resolution), learned.mean)
+        if learned.findings
+        else np.zeros_like(data.present)
+    )
     unregistered = Unregistered.none(data.windows)
     missing: list[tuple[Finding, Floats, Floats]] = []
     for place, finding in enumerate(learned.findings):

@@ -40,12 +40,12 @@ def test_gain_errors_are_learned_and_the_truth_lies_within_the_uncertainty(seed:
     data, technical = area(gain=0.006, seed=seed, noise=0.02)
     said = learned(data, technical)
     plain, better = data.remainder.sum() - technical.sum(), loss(said).sum() - technical.sum()
-    stated = 2.31 * np.hypot(said.systematic.sum(), np.sqrt(said.random.sum()))
+    stated = 2.45 * np.hypot(said.systematic.sum(), np.sqrt(said.random.sum()))
     assert abs(better) <= stated
     implied = 2 * 0.01 / np.sqrt(3) * np.sqrt((data.energy.sum(axis=0) ** 2).sum())
     assert stated <= 1.5 * implied
     assert abs(better) <= max(abs(plain), stated / 2)
-    within = np.abs(loss(said) - technical) <= 2.31 * np.sqrt(said.systematic**2 + said.random)
+    within = np.abs(loss(said) - technical) <= 2.45 * np.sqrt(said.systematic**2 + said.random)
     assert within.mean() >= 0.93
 
 

@@ -56,7 +56,7 @@ def test_a_supply_interruption_makes_no_suspects() -> None:
     off = (np.arange(data.windows) >= START) & (np.arange(data.windows) < START + 30)
     on = np.where(off, 0.0, 1.0)[:, None]
     dark = replace(data, energy=data.energy * on, head=data.head * on)
-    assert not begun(dark, standing(dark, np.full(len(data.customers), 0.001)))
+    assert not begun(dark, standing(dark, np.full(len(data.customers), 0.001), dark.energy.mean(axis=0)))
     assert not accused(learned(dark, technical * on[:, 0]))
 
 
@@ -116,7 +116,7 @@ def test_where_no_reading_ends_a_gap_an_estimate_that_is_off_accuses_nobody() ->
 def test_a_register_with_coarse_steps_does_not_stand_still_between_them() -> None:
     data, _ = area(seed=1, step=1.0)
     assert (data.energy == 0).mean() > 0.8
-    assert not standing(data, np.full(len(data.customers), 1.0)).any()
+    assert not standing(data, np.full(len(data.customers), 1.0), data.energy.mean(axis=0)).any()
 
 
 def test_a_standstill_begins_where_it_begins_and_not_where_it_always_was() -> None:
@@ -126,9 +126,27 @@ def test_a_standstill_begins_where_it_begins_and_not_where_it_always_was() -> No
     energy[at_night(data) & (np.arange(data.windows) >= 2 * PER_DAY), 1] = 0
     energy[at_night(data), 2] = 0  # ever since
     still = replace(data, energy=energy)
-    found = begun(still, standing(still, np.full(3, 0.001)))
+    found = begun(still, standing(still, np.full(3, 0.001), energy.mean(axis=0)))
     assert [(one.customer, one.always) for one in found] == [(0, True), (1, False)]
     assert found[0].start == START
+
+
+def test_what_a_study_says_of_days_does_not_depend_on_which_others_it_is_asked_of() -> None:
+    """A register that stands still all the time of which it is asked."""
+    data, technical = area(seed=3, noise=0.02)
+    robbed = stolen(data, 4, 2 * PER_DAY + 5, 1.0)
+    robbed = stolen(robbed, 9, 2 * PER_DAY + 30, 0.5)
+    learned_of = study(robbed, technical, RULES)
+    whole = apply(learned_of, robbed, technical)
+    begin, end = 4 * PER_DAY, 5 * PER_DAY
+    part = apply(learned_of, robbed.part(begin, end), technical[begin:end])
+    assert sorted(accused(part)) == sorted(accused(whole)) == [4, 9]
+    for (_, _, some, _), (_, _, every, _) in zip(part.suspects, whole.suspects, strict=True):
+        assert some == pytest.approx(every[begin:end])
+    assert part.technical == pytest.approx(whole.technical[begin:end])
+    assert part.head_gain == pytest.approx(whole.head_gain[begin:end])
+    assert part.systematic == pytest.approx(whole.systematic[begin:end])
+    assert part.random == pytest.approx(whole.random[begin:end])
 
 
 class TestUnregistered:
