@@ -11,7 +11,7 @@ from ops.report.browser import chromium
 
 PICTURE = Path(__file__).with_name("report.png")
 _WIDTH, _HEIGHT = 1400, 900
-_SECTIONS = ("losses", "worst", "network")
+_SECTIONS = ("losses", "area", "network")
 
 
 def main() -> None:
