@@ -61,6 +61,7 @@ class _Told:
     technical: Floats
     systematic: Floats
     random: Floats
+    doubt: Floats
     studied: Bools
 
 
@@ -326,6 +327,8 @@ class BalanceState:
             + gather("beside", plan.beside_of, plan.beside_leaf),
             systematic=np.sqrt(total),
             random=scattered,
+            doubt=gather("doubt", plan.within_of, plan.within_leaf)
+            + gather("beside", plan.beside_of, plan.beside_leaf) * self.rules.investigation.study.line_percent / 100,
             studied=(count >= areas) & (areas > 0),
         )
 
@@ -351,7 +354,7 @@ class BalanceState:
             & plan.measured[:, None]
         )
         extreme = (loss - uncertainty > kwh_in * (rules.high_loss_percent / 100)) & (kwh_in > 0)
-        bias = systematic + rules.investigation.study.line_percent / 100 * told.technical
+        bias = systematic + told.doubt
         high, low = alarms.evidence(loss - told.technical, bias, np.sqrt(random), extreme, counts)
         table.evidence[plan.row[:, None], places[None, :], 0] = high
         table.evidence[plan.row[:, None], places[None, :], 1] = low

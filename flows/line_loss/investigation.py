@@ -20,11 +20,12 @@ from flows.line_loss.areas.lines import Line, RadialLines
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.areas.study import Applied, Study, apply, is_plausible, study
 from flows.line_loss.history import MEASURED, UNSTATED, MeterHistory
-from flows.line_loss.upstream import Upstream, content_of
+from flows.line_loss.upstream import Upstream, believable_reactive, content_of
 from flows.streaming.event_time import MINIMUM, SECOND
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version
 
 _DAY = 86_400 * SECOND
+_VOLTS_OFF = 0.4  # of the usual voltage: farther off it is a wrong reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ class Said:
         systematic: standard uncertainty common to all windows, kWh; [W].
         random: variance of the rest, kWh²; [W].
         taken: standard uncertainty of what all customers took, common to all windows, kWh; [W].
+        doubt: standard uncertainty of the technical loss, kWh; [W].
         suspects: (meter, score, missing kWh [W]).
         clocks: of those that are off.
     """
@@ -129,6 +131,7 @@ class Said:
     systematic: Floats
     random: Floats
     taken: Floats
+    doubt: Floats
     suspects: list[tuple[str, float, Floats]]
     clocks: list[Clock]
 
@@ -300,10 +303,11 @@ class Investigation:
         width = self.rules.window
         columns = self.history.index(list(data.customers))
         begin, end = data.first, data.first + data.windows
-        reactive = np.nan_to_num(self.history.take("reactive", begin, end, columns, np.nan)) * data.present
         hours = data.seconds / 3600
+        told = self.history.take("reactive", begin, end, columns, np.nan)
+        reactive = believable_reactive(told, data.energy / hours) * data.present
         voltage = self.history.take("voltage", begin, end, columns, np.nan)
-        volts = _mean(voltage, self.rules.volts)
+        volts = _volts(voltage, self.rules.volts)
         total = np.zeros(data.windows)
         changes = np.array(self._areas[element].changes, np.int64)
         epochs = np.searchsorted(changes, np.arange(begin, end) * width, side="right")
@@ -349,8 +353,9 @@ def _conducts(version: Version) -> bool:
     return version.terminal_1 is not None and version.terminal_2 is not None and not version.normal_open
 
 
-def _mean(voltage: Floats, usual: float) -> Floats:
-    known = np.isfinite(voltage)
+def _volts(voltage: Floats, usual: float) -> Floats:
+    """The mean of what meters tell, of those that can be right; [W]."""
+    known = np.abs(voltage / usual - 1) < _VOLTS_OFF
     count = known.sum(axis=1)
     total = np.where(known, voltage, 0.0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), usual)
@@ -391,6 +396,7 @@ def _said(
         applied.systematic[some],
         applied.random[some],
         applied.taken[some],
+        applied.doubt[some],
         [(learned.customers[who], score, missing[some]) for who, score, missing, _ in applied.suspects],
         clocks,
     )

@@ -133,6 +133,8 @@ class Learning:
             self._table.said[code, places, _S["beside"]] = np.round(beside[at], 6)
             if within is not None:
                 self._table.said[code, places, _S["technical"]] = np.round(within[at], 6)
+                doubt = within[at] * self.rules.study.line_percent / 100
+                self._table.said[code, places, _S["doubt"]] = np.round(doubt, 6)
 
     def _clean(self, until: int) -> None:
         """Have the latest studies speak of windows that are new or have changed."""

@@ -19,7 +19,20 @@ from flows.line_loss.history import MeterHistory
 from flows.streaming.event_time import MINIMUM, SECOND
 from flows.streaming.network import TRANSFORMER, USAGE_POINT, NetworkTable, Version
 
+_VOLTS_OFF = 0.4  # of the usual voltage: farther off it is a wrong reading
+_MOST_REACTIVE, _LEAST_KVAR = 2.0, 1.0
 _PRIMARY = 1  # terminal at the side that feeds
+
+
+def believable_reactive(told: Floats, active: Floats) -> Floats:
+    """Reactive power, 0 where it is not told or cannot be: far beyond what the meter has ever seen of active power.
+
+    Args:
+        told: kvar, nan where it is not; [W, n].
+        active: kW; [W, n].
+    """
+    most = _MOST_REACTIVE * np.abs(active).max(axis=0, initial=0.0) + _LEAST_KVAR
+    return np.where(np.isfinite(told) & (np.abs(told) <= most), told, 0.0)
 
 
 class Upstream:
@@ -92,8 +105,10 @@ class Upstream:
         devices = [version.device] if version.device else sorted(self._customers(element, time))
         columns = history.index(devices)
         imported, exported = (history.take(name, begin, end, columns, 0.0) for name in ("imported", "exported"))
-        reactive = np.nan_to_num(history.take("reactive", begin, end, columns, np.nan))
-        return (imported - exported).sum(axis=1), reactive.sum(axis=1)
+        active = imported - exported
+        told = history.take("reactive", begin, end, columns, np.nan)
+        reactive = believable_reactive(told, active / (self._window / SECOND / 3600))
+        return active.sum(axis=1), reactive.sum(axis=1)
 
     def _customers(self, element: str, time: int) -> Iterator[str]:
         for name in self._content.get(element, ()):
@@ -135,7 +150,8 @@ class Upstream:
         known = np.isfinite(told) & (told > 0)
         if not known.any():
             return None
-        return np.where(known, told, np.median(told[known]))
+        usual = float(np.median(told[known]))
+        return np.where(known & (np.abs(told / usual - 1) < _VOLTS_OFF), told, usual)
 
     def _source(self, version: Version, time: int) -> str | None:
         """The node from which an element is fed: the nearest terminal on the way up."""

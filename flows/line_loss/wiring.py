@@ -42,6 +42,7 @@ from sinks.metrics import MetricsSink, serve_metrics
 log = logging.getLogger(__name__)
 
 _DAY_SECONDS = 86_400
+_MOST_SUSPECTS = 12  # in one area
 
 LINE_LOSS = "grid.line-loss.v1"
 METER_ENERGY = "grid.meter-energy.v1"
@@ -50,7 +51,7 @@ DEAD_LETTER = "grid.dead-letter.v1"
 
 def investigation_of(settings: Settings, *, replay: bool) -> InvestigationRules:
     """The rules of studies; in a replay only those are made that are final."""
-    line_loss = settings.line_loss
+    line_loss, reading = settings.line_loss, settings.alignment.reading_interval_seconds
     return InvestigationRules(
         window=settings.event_time.window_seconds * SECOND,
         days=line_loss.study_days,
@@ -63,6 +64,8 @@ def investigation_of(settings: Settings, *, replay: bool) -> InvestigationRules:
             head_class_percent=line_loss.head_class_percent,
             line_percent=line_loss.line_data_percent,
             prior_theft=line_loss.theft_probability,
+            # Energies of windows that no reading tells apart are no profiles by which to accuse anybody.
+            most=_MOST_SUSPECTS if reading <= settings.event_time.window_seconds else 0,
         ),
     )
 

@@ -34,8 +34,9 @@ _ALWAYS, _DAILY = 2.0, 4.0  # logarithms of the odds by a register that stands s
 _INDEPENDENT = 0.6  # of the windows: what a model does not know stays the same for hours
 _MOST_UNKNOWN = 3  # energies that are nobody's in one area
 _CLOSER_ABSENT = 3
-_AT_ONCE = -4.0  # logarithm of the odds of one who had begun before the first day ended
+_AT_ONCE = -15.0  # logarithm of the odds of one who had begun before the first day ended
 _LEVELS = (0.5, 1.0, 2.0)  # of the mean remainder, what somebody takes
+_DOUBTED = 0.5
 _LEAST_HINT = 0.1
 
 
@@ -54,7 +55,7 @@ class StudyRules:
         prior_theft: probability that a customer begins to have unregistered energy within the span of a study.
         step: windows between two starts that are tried.
         prior_nobody: that energy begins to be missing with no customer's profile.
-        most: customers found in one area at most.
+        most: customers found in one area at most; 0: nobody is looked for.
         closer: so many of the likeliest customers are looked at closer.
     """
 
@@ -86,6 +87,7 @@ def searched(
             search.prune()
         search.reconsider()
     search.find_owners()
+    search.doubt()
     return search.model, search.findings, search.hints
 
 
@@ -211,6 +213,17 @@ class _Search:
             if finding.customer == NOBODY and before:
                 nearest = min(before, key=lambda one: (abs(finding.start - one.start), one.customer))
                 self.findings[place] = replace(finding, owner=nearest.customer)
+
+    def doubt(self) -> None:
+        """Where energy has been missing from the first day on with nobody's profile, the head or the record is wrong.
+
+        What shares explain beside that is not to be relied on.
+        """
+        begun = self._data.first + self._data.per_day
+        if any(one.customer == NOBODY and one.owner == NOBODY and one.start < begun for one in self.findings):
+            self.findings = [
+                replace(one, score=one.score * _DOUBTED) if one.kind == SHARE else one for one in self.findings
+            ]
 
     def _take_pair(self, options: list[Option]) -> bool:
         """Two customers who begin about the same time: neither alone explains as much as somebody unknown would."""

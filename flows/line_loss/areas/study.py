@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flows.line_loss.areas import clocks
-from flows.line_loss.areas.data import AreaData, Floats
+from flows.line_loss.areas.data import AreaData, Bools, Floats
 from flows.line_loss.areas.findings import Finding, Model, column_of, since, where
 from flows.line_loss.areas.gaps import GapShapes
 from flows.line_loss.areas.model import Posterior, fit, noise_of
@@ -22,10 +22,13 @@ from flows.line_loss.areas.standstills import standing
 from flows.line_loss.areas.suspects import ABSENT, NOBODY, SHARE, STILL, prior_of
 from flows.line_loss.areas.unregistered import Unregistered
 
+_NOT_COUNTED = 0.2  # of what customers take: a head that lacks so much stands still, or its record is wrong
 _MOST_NEGATIVE, _MOST_MISSING = 0.15, 0.6  # of the energy delivered
 _LESS_NOISE = 0.5
 _MOST_CLOCKS = 4  # clocks that profiles tell in one study
-_UNKNOWN_LINES = 0.03  # standard deviation of the loss of lines that are not known, as a part of the energy
+_UNKNOWN_LINES = 60.0  # standard deviation of the loss of lines that are not known, per cent of what is learned
+_QUIET_DAYS = 0.4
+_TROUBLED = 0.02  # of the windows: the head or the record is wrong, and nobody can be accused by it
 _UNKNOWN = 2e-4  # standard deviation of what is left, as a part of the energy
 _STEPS_KWH = (1.0, 0.1, 0.01)  # resolutions of registers that are recognised; else 0.001
 
@@ -46,9 +49,12 @@ class Study:
         noise: by how much the remainder scatters more than gaps and registers' steps explain, at least 1.
         first_day: of UTC, of which clocks' offsets are known.
         offset: clocks' offsets, s, 0 where they are right; [days, n].
-        load_scale: 0 where the lines are known, else what the squared load is scaled by, 1/kWh.
+        load_scale: 0 where the lines are known, else their loss over the squared energy of the heads, 1/kWh.
         resolution: variance by the registers' steps of each customer's window, kWh²; [n].
         mean: of what each customer takes or feeds in in a window, kWh; [n].
+        before: variances of the gain errors before anything was learned; [h + n].
+        line_percent: standard deviation of the technical loss's relative error.
+        usual_loss: mean loss of lines that are not known, kWh a window, 0 where they are.
     """
 
     customers: tuple[str, ...]
@@ -65,6 +71,9 @@ class Study:
     load_scale: float
     resolution: Floats
     mean: Floats
+    before: Floats
+    line_percent: float
+    usual_loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,7 @@ class Applied:
         systematic: standard uncertainty that is common to all windows.
         random: variance of the rest.
         taken: standard uncertainty of what all customers took that is common to all windows.
+        doubt: standard uncertainty of the technical loss.
         suspects: of each suspect customer (index, score, missing kWh [W], variance [W]).
         nobody: energy that is missing with no customer's profile.
     """
@@ -94,8 +104,16 @@ class Applied:
     systematic: Floats
     random: Floats
     taken: Floats
+    doubt: Floats
     suspects: list[tuple[int, float, Floats, Floats]]
     nobody: Floats
+
+
+def usable_windows(data: AreaData) -> Bools:
+    """Windows to learn from: the heads are measured, and count what customers take, if with errors; [W]."""
+    taken = np.abs(data.energy).sum(axis=1)
+    scale = np.maximum(taken, float(taken.mean()) if len(taken) else 0.0)
+    return np.asarray(data.complete & data.head_measured.all(axis=1) & (data.remainder > -_NOT_COUNTED * scale))
 
 
 def is_plausible(data: AreaData) -> bool:
@@ -103,7 +121,7 @@ def is_plausible(data: AreaData) -> bool:
 
     Gains, losses and thefts explain only so much.
     """
-    some = data.complete
+    some = usable_windows(data)
     head = float(np.abs(data.head[some]).sum())
     return (
         int(some.sum()) >= data.per_day
@@ -119,6 +137,11 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         technical: kWh lost in its lines, from their data; [W].
         rules: the rules.
     """
+    load_scale = 0.0
+    if not technical.any():
+        load_scale = _scale_of_load(data)
+        technical = load_scale * data.head.sum(axis=1) ** 2
+        rules = replace(rules, line_percent=_UNKNOWN_LINES)
     area = data.head.sum(axis=1)
     customer_gaps = GapShapes.learned(data.energy, data.measured & data.present, area, data.slot, data.per_day)
     head_gaps = GapShapes.learned(data.head, data.head_measured, area, data.slot, data.per_day)
@@ -128,7 +151,7 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
     offset = clocks.over_days(arrived, data.first // data.per_day, data)
     data, variance = _prepared(raw, customer_gaps, head_gaps, resolution, offset)
     columns, target, prior, gains = _base(data, technical, rules)
-    usable = data.complete & data.head_measured.all(axis=1)
+    usable = usable_windows(data)
     posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
     # By their profiles only where no meter's messages tell when they arrived.
     told = np.logical_not(np.any(np.isfinite(data.delay), axis=0))
@@ -151,7 +174,10 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
     before = np.stack([np.zeros(len(prior)), prior])
     nothing, none = Unregistered.none(data.windows), np.zeros(len(prior), bool)
     first = Model.of(columns, target, variance, before, gains, nothing, none, posterior)
-    model, findings, hints = searched(data, still, first, rules)
+    model, findings, hints = first, list[Finding](), dict[int, float]()
+    measured = data.complete & data.head_measured.all(axis=1)
+    if rules.most and (measured & ~usable).sum() <= _TROUBLED * measured.sum():
+        model, findings, hints = searched(data, still, first, rules)
     # What was found is no noise: without it more may be seen.
     less = noise_of(model.posterior, plain, data.per_day) if findings else noise
     if less < _LESS_NOISE * noise:
@@ -172,9 +198,12 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         noise,
         raw.first // raw.per_day,
         arrived + shift * (arrived == 0),
-        0.0 if technical.any() else _scale_of_load(data),
+        load_scale,
         resolution,
         mean,
+        prior[:gains],
+        rules.line_percent,
+        load_scale * float((data.head.sum(axis=1) ** 2).mean()),
     )
 
 
@@ -196,10 +225,8 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
     total = ((gain @ covariance[: h + n, : h + n]) * gain).sum(axis=1)
     random = np.maximum(total - systematic**2, 0) + variance * learned.noise * posterior.excess
     if learned.load_scale:
-        technical = np.maximum(mean[h + n], 0) * _squared_load(head.sum(axis=1), learned.load_scale)
-        unexplained = data.remainder - technical - gain @ mean[: h + n]
-    else:
-        unexplained = data.remainder - technical * (1 + mean[h + n]) - gain @ mean[: h + n]
+        technical = learned.load_scale * head.sum(axis=1) ** 2
+    unexplained = data.remainder - technical * (1 + mean[h + n]) - gain @ mean[: h + n]
     still = (
         standing(data, np.sqrt(6 * learned.resolution), learned.mean)
         if learned.findings
@@ -233,16 +260,25 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
     suspects = [(customer, scores[customer], np.maximum(kwh, 0), spread) for customer, (kwh, spread) in found.items()]
     for customer, score in learned.hints:
         suspects.append((customer, score, np.maximum(nobody, 0) * score, nobody**2))
+    corrected = mean[: h + n]
+    if learned.load_scale:
+        # What lines lose that are not known cannot be told from gain errors: nothing is put right by those.
+        corrected = np.zeros(h + n)
+        covariance = np.diag(learned.before)
+        systematic = _common(covariance, learned.reference, gain)
+        random = variance * learned.noise * posterior.excess
     return Applied(
         energy,
         offset,
         head,
         technical + data.lost,
-        head @ mean[:h],
-        -(energy @ mean[h : h + n]),
+        head @ corrected[:h],
+        -(energy @ corrected[h:]),
         systematic,
         random,
         _common(covariance[h : h + n, h : h + n], learned.reference[h:], energy),
+        # Of lines that are not known not even the course is sure.
+        (technical + data.lost + learned.usual_loss) * learned.line_percent / 100,
         suspects,
         nobody,
     )
@@ -263,29 +299,28 @@ def _by_arrival(data: AreaData) -> Floats:
 
 def _base(data: AreaData, technical: Floats, rules: StudyRules) -> tuple[Floats, Floats, Floats, int]:
     """Columns [W, k], target [W], priors' variances [k] of the model without findings; how many of them are gains."""
-    unknown = not technical.any()
-    if unknown:
-        technical = _squared_load(data.head.sum(axis=1), _scale_of_load(data))
     columns = np.hstack([data.head, data.energy, technical[:, None]])
     prior = np.concatenate(
         [
             np.full(data.head.shape[1], _variance_of_class(rules.head_class_percent)),
             np.full(data.energy.shape[1], _variance_of_class(rules.class_percent)),
-            [_UNKNOWN_LINES**2 if unknown else (rules.line_percent / 100) ** 2],
+            [(rules.line_percent / 100) ** 2],
         ]
     )
-    return columns, data.remainder - technical * (not unknown), prior, columns.shape[1] - 1
+    return columns, data.remainder - technical, prior, columns.shape[1] - 1
 
 
 def _scale_of_load(data: AreaData) -> float:
-    """Mean energy over mean squared energy of the heads, 1/kWh."""
-    head = data.head.sum(axis=1)[data.complete]
-    return float(np.abs(head).sum() / max(float((head**2).sum()), 1e-12))
-
-
-def _squared_load(head: Floats, scale: float) -> Floats:
-    """What lines would lose that lose as much as is delivered: their loss is a small part of this."""
-    return head**2 * scale
+    """Loss over squared energy of the heads, 1/kWh, on days that lose less: what goes missing is no loss of lines."""
+    some = usable_windows(data)
+    squared = data.head.sum(axis=1) ** 2
+    day = (data.first + np.arange(data.windows)) // data.per_day
+    slopes = []
+    for one in np.unique(day).tolist():
+        mine = some & (day == one)
+        if mine.sum() >= data.per_day // 2:
+            slopes.append(float(data.remainder[mine].sum() / max(float(squared[mine].sum()), 1e-12)))
+    return max(float(np.quantile(slopes, _QUIET_DAYS)), 0.0) if slopes else 0.0
 
 
 def _prepared(
