@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -132,3 +134,21 @@ def test_above_areas_the_uncertainty_is_that_of_the_own_head_and_of_what_custome
     # Of customers at most what their class says; of the head all of it.
     for value in half["systematic_uncertainty_kwh"]:
         assert 2.45 * own <= value * 1.001 <= 2.45 * np.hypot(own, below) * 1.02
+
+
+def test_absurd_reactive_power_and_voltages_change_nothing() -> None:
+    one, two, lines = expected()
+    heads = {"H1": A, "H2": B, "HF": A + B + one + two + lines}
+    calculation = Calculation(1)
+    calculation.network(network())
+    wild = [
+        replace(reading, reactive=1e12 if reading.meter == "H2" else reading.reactive)
+        if place % 50
+        else replace(reading, voltage=-230.0 if reading.voltage else None, reactive=1e12)
+        for place, reading in enumerate(readings(heads))
+    ]
+    calculation.readings(wild)
+    calculation.end()
+    rows = calculation.final_losses.filter(pl.col("element_id") == "F")
+    assert rows["technical_loss_kwh"].max() < 1.01 * (one + two + lines)  # type: ignore[operator]
+    assert rows["technical_loss_kwh"].median() == pytest.approx(one + two + lines, rel=1e-3)

@@ -161,3 +161,15 @@ def test_a_record_that_cannot_be_right_teaches_nothing() -> None:
     assert is_plausible(data)
     assert not is_plausible(replace(data, head=data.head * 0.5))
     assert not is_plausible(replace(data, complete=np.zeros(data.windows, bool)))
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_where_lines_are_unknown_the_loss_is_what_meters_say_within_their_class(seed: int) -> None:
+    """A loss that is not the square of the load must not be taken for gain errors."""
+    data, _ = area(seed=seed, gain=0.003)
+    true = 0.015 * data.energy.sum(axis=1) + 0.05
+    head = data.energy.sum(axis=1, keepdims=True) + true[:, None]
+    said = learned(replace(data, head=head), np.zeros(data.windows))
+    assert loss(said).sum() == pytest.approx(true.sum(), rel=1e-6)
+    assert said.technical.sum() == pytest.approx(true.sum(), rel=0.3)
+    assert not said.suspects

@@ -194,3 +194,20 @@ class TestUnregistered:
     def test_without_a_remainder_the_past_is_expected(self, two: Unregistered) -> None:
         mean, _ = two.expected(np.zeros(4), np.full(4, np.inf))
         assert mean == pytest.approx(two.draws.mean(axis=2))
+
+
+def test_a_head_that_stands_still_for_a_day_neither_accuses_nor_spoils_other_days() -> None:
+    data, technical = area(seed=4, noise=0.01, gain=0.003, days=7)
+    head = data.head.copy()
+    head[3 * PER_DAY : 4 * PER_DAY] = 0.02 * head[3 * PER_DAY : 4 * PER_DAY]
+    said = learned(replace(data, head=head), technical)
+    assert not said.suspects
+    loss = said.head.sum(axis=1) - said.energy.sum(axis=1) - said.head_gain + said.customer_gain
+    others = np.r_[0 : 3 * PER_DAY, 4 * PER_DAY : 7 * PER_DAY]
+    stated = 2.45 * np.hypot(said.systematic[others].sum(), np.sqrt(said.random[others].sum()))
+    assert abs(loss[others].sum() - technical[others].sum()) < stated
+
+
+def test_a_head_far_out_of_its_class_makes_nobody_a_suspect() -> None:
+    data, technical = area(seed=6, noise=0.01, gain=0.003, days=7)
+    assert not accused(learned(replace(data, head=data.head * 1.03), technical))
