@@ -16,16 +16,17 @@ import numpy as np
 
 from flows.line_loss.areas.clocks import corrected, worth
 from flows.line_loss.areas.data import AreaData, Bools, Floats, Ints
-from flows.line_loss.areas.lines import Line, RadialLines
+from flows.line_loss.areas.lines import RadialLines
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.areas.study import Applied, Study, apply, is_plausible, study
+from flows.line_loss.believable import believable_reactive, believable_volts
+from flows.line_loss.connectivity import Connectivity
 from flows.line_loss.history import MEASURED, UNSTATED, MeterHistory
-from flows.line_loss.upstream import Upstream, believable_reactive, content_of
-from flows.streaming.event_time import MINIMUM, SECOND
-from flows.streaming.network import USAGE_POINT, NetworkTable, Version
+from flows.line_loss.upstream import Upstream
+from flows.streaming.event_time import SECOND
+from flows.streaming.network import USAGE_POINT, NetworkTable
 
 _DAY = 86_400 * SECOND
-_VOLTS_OFF = 0.4  # of the usual voltage: farther off it is a wrong reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +83,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Who belongs to an area, and when its network changes."""
+    """Who belongs to an area."""
 
     heads: tuple[Member, ...]
     customers: tuple[Member, ...]
-    changes: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +158,8 @@ class Investigation:
         self._lines.clear()
         heads: dict[str, list[Member]] = defaultdict(list)
         customers: dict[str, list[Member]] = defaultdict(list)
-        self._content, changes = content_of(network)
-        self._upstream = Upstream(network, self._content, changes, self.rules.window)
+        self._connectivity = Connectivity(network)
+        self._upstream = Upstream(self._connectivity, self.rules.window)
         for element in network.versions:
             for begin, end, version in network.valid(element):
                 if version.device and version.kind != USAGE_POINT:
@@ -171,7 +171,6 @@ class Investigation:
             element: Area(
                 tuple(sorted(heads[element], key=lambda m: (m.device, m.begin))),
                 tuple(sorted(customers[element], key=lambda m: (m.device, m.begin))),
-                tuple(changes[element]),
             )
             for element in sorted(heads)
             if customers.get(element)
@@ -300,7 +299,6 @@ class Investigation:
 
     def _technical(self, element: str, data: AreaData) -> Floats:
         """Energy lost in an area's lines by their data, kWh, 0 where there are none; [W]."""
-        width = self.rules.window
         columns = self.history.index(list(data.customers))
         begin, end = data.first, data.first + data.windows
         hours = data.seconds / 3600
@@ -309,11 +307,9 @@ class Investigation:
         voltage = self.history.take("voltage", begin, end, columns, np.nan)
         volts = _volts(voltage, self.rules.volts)
         total = np.zeros(data.windows)
-        changes = np.array(self._areas[element].changes, np.int64)
-        epochs = np.searchsorted(changes, np.arange(begin, end) * width, side="right")
-        for epoch in np.unique(epochs).tolist():
-            some = np.flatnonzero(epochs == epoch)
-            lines = self._lines_of(element, int(changes[epoch - 1]) if epoch else MINIMUM, data.customers)
+        for time, windows in self._connectivity.epochs(element, begin, end, self.rules.window):
+            some = windows - begin
+            lines = self._lines_of(element, time, data.customers)
             total[some] = lines.losses(data.energy[some], reactive[some] * hours, hours, volts[some])
         return total
 
@@ -322,16 +318,11 @@ class Investigation:
         if known is not None and known[1] == customers:
             return known[0]
         source = self._network.as_of(element, time)
-        lines = []
-        for name in self._content.get(element, ()):
-            version = self._network.as_of(name, time)
-            if version is not None and version.container == element and _conducts(version):
-                lines.append(Line(str(version.terminal_1), str(version.terminal_2), version.r_ohm or 0.0))
         at = {m.device: m for m in self._areas[element].customers if m.begin <= time < m.end}
         members = [at.get(device) for device in customers]
         found = RadialLines.of(
             None if source is None else source.terminal_2,
-            lines,
+            self._connectivity.lines(element, time),
             [None if m is None else m.node for m in members],
             [None if m is None else m.phases for m in members],
         )
@@ -349,13 +340,9 @@ class Investigation:
         self.history, self.studies = kept
 
 
-def _conducts(version: Version) -> bool:
-    return version.terminal_1 is not None and version.terminal_2 is not None and not version.normal_open
-
-
 def _volts(voltage: Floats, usual: float) -> Floats:
     """The mean of what meters tell, of those that can be right; [W]."""
-    known = np.abs(voltage / usual - 1) < _VOLTS_OFF
+    known = believable_volts(voltage, usual)
     count = known.sum(axis=1)
     total = np.where(known, voltage, 0.0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), usual)
