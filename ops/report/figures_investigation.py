@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ops.report import style
-from ops.report.figures_losses import band, expected_label
+from ops.report.figures_losses import along, band, expected_label
 from ops.report.investigation import Case
-from ops.report.style import figure, floats, times
+from ops.report.style import figure, floats
 from ops.report.totals import Span
 
 _COLORS = (style.ORANGE, style.PURPLE, style.GREEN, style.SKY)
@@ -25,10 +25,7 @@ def investigated(case: Case, span: Span) -> go.Figure:
         case: the area.
         span: what the results cover.
     """
-    step = span.step.total_seconds() * 1000
-    rows = case.steps
-    x = {"x0": times(rows["step"][:1])[0], "dx": step, "xperiod": step, "xperiodalignment": "middle"}
-    middles = rows["step"].dt.epoch("ms").to_numpy() + step / 2
+    x, middles = along(case.steps, span)
     per = f"kWh per {span.step_name}"
     traces = [*_loss(case, middles, x), *_remainder(case, x), *_profiles(case, x)]
     drawn = figure(

@@ -11,7 +11,7 @@ import polars as pl
 from ops.report import style
 from ops.report.figures_heat import worst
 from ops.report.style import energy, energy_unit, figure, floats, label, percent, times
-from ops.report.totals import Span
+from ops.report.totals import Span, every_step
 
 MOST_BARS = 30
 
@@ -143,16 +143,10 @@ def over_time(rows: pl.DataFrame, span: Span) -> go.Figure:
         rows: of ``totals.per_step`` or ``together``: one row per step.
         span: what they cover.
     """
-    # Steps without a result break the line rather than being bridged by it.
-    first, last = rows.select(pl.col("step").min(), pl.col("step").max().alias("last")).row(0)
-    axis = pl.datetime_range(first, last, span.every, eager=True).alias("step")
-    rows = axis.to_frame().join(rows.sort("step"), on="step", how="left", maintain_order="left")
+    rows = every_step(rows, span)
     factor, unit = energy_unit(float(rows["loss_kwh"].abs().quantile(0.9) or 0.0))
     energy_factor, energy_name = energy_unit(float(rows["energy_in_kwh"].max() or 0.0))  # type: ignore[arg-type]
-    # An even row of times is said by its first and its step; a period is drawn at its middle, and named by its begin.
-    step = span.step.total_seconds() * 1000
-    x = {"x0": times(rows["step"][:1])[0], "dx": step, "xperiod": step, "xperiodalignment": "middle"}
-    middles = rows["step"].dt.epoch("ms").to_numpy() + step / 2
+    x, middles = along(rows, span)
     loss, margin = floats(rows["loss_kwh"] / factor), floats(rows["uncertainty_kwh"] / factor)
     traces: list[Any] = [
         band(middles, loss - margin, loss + margin),
@@ -203,6 +197,16 @@ def over_time(rows: pl.DataFrame, span: Span) -> go.Figure:
             "gridcolor": style.RULE,
         },
     )
+
+
+def along(rows: pl.DataFrame, span: Span) -> tuple[dict[str, Any], Any]:
+    """What places traces along an even row of steps, and the steps' middles, ms.
+
+    The row is said by its first and its step; a period is drawn at its middle, and named by its begin.
+    """
+    step = span.step.total_seconds() * 1000
+    x = {"x0": times(rows["step"][:1])[0], "dx": step, "xperiod": step, "xperiodalignment": "middle"}
+    return x, rows["step"].dt.epoch("ms").to_numpy() + step / 2
 
 
 def band(x: Any, low: Any, high: Any) -> go.Scatter:

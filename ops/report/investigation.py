@@ -8,7 +8,7 @@ import polars as pl
 
 from ops.report import quality
 from ops.report.material import Material
-from ops.report.totals import Span, step_of
+from ops.report.totals import Span, every_step, step_of
 
 MOST_CASES = 12
 _MOST_SUSPECTS = 4
@@ -50,8 +50,6 @@ def cases(of: Material, span: Span) -> list[Case]:
 
 def _case(of: Material, span: Span, element: str, named: pl.DataFrame) -> Case:
     own = of.results.losses.filter(pl.col("element_id") == element).with_columns(step_of("window_start", span))
-    steps = of.steps.filter(pl.col("element_id") == element).sort("step")
-    axis = pl.datetime_range(steps["step"][0], steps["step"][-1], span.every, eager=True).alias("step").to_frame()
     suspects = named.filter(pl.col("element_id") == element).head(_MOST_SUSPECTS)
     meters = suspects["meter_id"].implode()
     missing = (
@@ -70,7 +68,7 @@ def _case(of: Material, span: Span, element: str, named: pl.DataFrame) -> Case:
     )
     return Case(
         element,
-        axis.join(steps, on="step", how="left", maintain_order="left"),
+        every_step(of.steps.filter(pl.col("element_id") == element), span),
         list(suspects.select("meter_id", "score").iter_rows()),
         missing,
         profiles,

@@ -124,6 +124,16 @@ def step_of(time: str, span: Span) -> pl.Expr:
     return pl.col(time).dt.truncate(span.every).alias("step")
 
 
+def every_step(rows: pl.DataFrame, span: Span) -> pl.DataFrame:
+    """Rows of one element with a row for each step from the first to the last, of nulls where there is no result.
+
+    So that a line breaks there instead of bridging it.
+    """
+    first, last = rows.select(pl.col("step").min(), pl.col("step").max().alias("last")).row(0)
+    axis = pl.datetime_range(first, last, span.every, eager=True).alias("step")
+    return axis.to_frame().join(rows.sort("step"), on="step", how="left", maintain_order="left")
+
+
 def together(sums: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     """Several elements as one: their sums, the uncertainties in squares.
 

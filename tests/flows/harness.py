@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
@@ -128,6 +130,16 @@ class Calculation:
         whole = batch("grid.meter.v1", frame.filter(pl.Series(verdict.accepted)), self.gate.frontier)
         for key, piece in self.router.pieces(whole):
             self._take(self.shards[key].take([piece], []), [])
+
+    def feed(self, arriving: list[Reading], chance: random.Random, sizes: list[int]) -> None:
+        """Readings in random batches, with restarts in between."""
+        arriving = list(arriving)
+        while arriving:
+            size = chance.choice(sizes)
+            self.readings(arriving[:size])
+            del arriving[:size]
+            if chance.random() < 0.2:
+                self.restart()
 
     def restart(self) -> None:
         self.shards = {key: MeterShard.load(key, shard.rules, shard.dump()) for key, shard in self.shards.items()}

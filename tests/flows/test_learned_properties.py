@@ -144,12 +144,7 @@ def shuffled(of: City, seed: int, shards: int, every: int) -> Calculation:
     parts = [of.network] if chance.random() < 0.5 else [of.network.head(9), of.network.tail(of.network.height - 9)]
     for part in parts:
         calculation.network(part)
-    while arriving:
-        size = chance.choice([50, 400, 2_000])
-        calculation.readings(arriving[:size])
-        del arriving[:size]
-        if chance.random() < 0.2:
-            calculation.restart()
+    calculation.feed(arriving, chance, [50, 400, 2_000])
     calculation.end()
     return calculation
 

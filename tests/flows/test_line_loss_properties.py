@@ -66,12 +66,7 @@ def run(readings: list[Reading], seed: int, shards: int) -> Calculation:
     chance.shuffle(arriving)
     calculation = Calculation(shards)
     calculation.network(network_of(AREAS))
-    while arriving:
-        size = chance.choice([1, 3, 20, 200])
-        calculation.readings(arriving[:size])
-        del arriving[:size]
-        if chance.random() < 0.2:
-            calculation.restart()
+    calculation.feed(arriving, chance, [1, 3, 20, 200])
     calculation.end()
     return calculation
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from flows.line_loss.areas.data import AreaData, Bools, Floats, by_slot
 from flows.line_loss.areas.findings import Finding, Model
-from flows.line_loss.areas.standstills import DRAWS, begun, draws_before
+from flows.line_loss.areas.standstills import LEVELS, begun, draws_before
 from flows.line_loss.areas.suspects import (
     ABSENT,
     NOBODY,
@@ -35,7 +35,7 @@ _INDEPENDENT = 0.6  # of the windows: what a model does not know stays the same 
 _MOST_UNKNOWN = 3  # energies that are nobody's in one area
 _CLOSER_ABSENT = 3
 _AT_ONCE = -15.0  # logarithm of the odds of one who had begun before the first day ended
-_LEVELS = (0.5, 1.0, 2.0)  # of the mean remainder, what somebody takes
+_SOMEBODY = (0.5, 1.0, 2.0)  # of the mean remainder, what somebody takes
 _DOUBTED = 0.5
 _LEAST_HINT = 0.1
 
@@ -105,8 +105,7 @@ def second_look(
     """
     search = _Search(data, still, model, rules)
     search.note_standstills()
-    search.findings = list(findings)
-    search.model = model.plus(data, still, findings)
+    search.take_up(findings)
     search.look_again()
     return search.model, search.findings
 
@@ -134,12 +133,19 @@ class _Search:
         self.note_standstills()
         if self._standstills:
             self.findings = list(self._standstills.values())
-            self.model = self._base.plus(self._data, self._still, self.findings)
+            self.model = self._model_of(self.findings)
             self._let_go(self.findings)
             odds = [self._without(finding)[0] for finding in self.findings]
             self.findings = [
                 replace(finding, score=_score(-gain)) for finding, gain in zip(self.findings, odds, strict=True)
             ]
+
+    def take_up(self, findings: list[Finding]) -> None:
+        """Begin with what an earlier search has found."""
+        self.model, self.findings = self._model_of(findings), list(findings)
+
+    def _model_of(self, findings: list[Finding]) -> Model:
+        return self._base.plus(self._data, self._still, findings) if findings else self._base
 
     def look_again(self) -> None:
         """Take up standing registers whose energy is missing after all, the likeliest first."""
@@ -197,7 +203,7 @@ class _Search:
         for unknown in [finding for finding in self.findings if finding.customer == NOBODY]:
             before = self.model, self.findings
             self.findings = [finding for finding in self.findings if finding is not unknown]
-            self.model = self._base.plus(self._data, self._still, self.findings) if self.findings else self._base
+            self.model = self._model_of(self.findings)
             options = self._options()
             if not self._take_pair(options) and (not self._take(options) or self.findings[-1].customer == NOBODY):
                 self.model, self.findings = before
@@ -259,8 +265,7 @@ class _Search:
 
     def _without(self, gone: Finding) -> tuple[float, Model]:
         """The logarithm of the odds that a finding is needless, and the model without it."""
-        rest = [finding for finding in self.findings if finding is not gone]
-        model = self._base.plus(self._data, self._still, rest) if rest else self._base
+        model = self._model_of([finding for finding in self.findings if finding is not gone])
         tried = float(np.log(max(self._data.windows // self._rules.step, 1)))
         if gone.kind == STILL:
             odds = self._odds[gone.customer]
@@ -322,10 +327,10 @@ class _Search:
         """Energy that is missing as households take it, with nobody's profile."""
         posterior = self.model.posterior
         level = float(posterior.residual[start:][posterior.weight[start:] > 0].mean())
-        for scale in _LEVELS if level > 0 else ():
+        for scale in _SOMEBODY if level > 0 else ():
             draws = self._households() * (level * scale)
             finding = Finding(NOBODY, SOMEBODY, self._data.first + start, 1.0, draws=draws)
-            weigh(finding, odds - float(np.log(len(_LEVELS))))
+            weigh(finding, odds - float(np.log(len(_SOMEBODY))))
 
     def _households(self) -> Floats:
         """How any one customer's energy is distributed at each time of day, by its mean; [per_day, DRAWS]."""
@@ -336,7 +341,7 @@ class _Search:
             some = mean > 1e-6
             whole, days, _ = data.whole_days(taken[:, some] / mean[some], np.nan)
             pool = whole.reshape(days, data.per_day, -1).transpose(1, 0, 2).reshape(data.per_day, -1)
-            self._usual = np.asarray(np.nanquantile(pool, (np.arange(DRAWS) + 0.5) / DRAWS, axis=1).T)
+            self._usual = np.asarray(np.nanquantile(pool, LEVELS, axis=1).T)
             self._usual /= self._usual.mean()
         return self._usual
 

@@ -22,6 +22,9 @@ _SUPPLIED = 0.05  # of the heads' mean energy: else the area has no supply
 DRAWS = 23
 """Values that tell the distribution of a customer's energy; a prime, so that they can be paired in many ways."""
 
+LEVELS = (np.arange(DRAWS) + 0.5) / DRAWS
+"""Of which quantiles those are."""
+
 _AROUND = 2  # windows to either side of a time of day
 _DAYS_AFTER, _DAYS_BEFORE = 0.8, 0.1  # shares of days with a standstill
 
@@ -100,7 +103,7 @@ def draws_before(data: AreaData, still: Bools, customer: int, start: int) -> Flo
     pool = np.concatenate([np.roll(by_day, shift, axis=1) for shift in range(-_AROUND, _AROUND + 1)])
     empty = ~np.isfinite(pool).any(axis=0)
     pool[0, empty] = np.nanmean(by_day) if sure.any() else 0.0
-    return np.asarray(np.nanquantile(pool, (np.arange(DRAWS) + 0.5) / DRAWS, axis=0).T)
+    return np.asarray(np.nanquantile(pool, LEVELS, axis=0).T)
 
 
 def _days(still: Bools, per_day: int) -> float:
