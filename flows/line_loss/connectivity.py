@@ -52,7 +52,7 @@ class Connectivity:
     def lines(self, element: str, time: int) -> list[Line]:
         """The lines and closed switches in an element at a time, µs."""
         return [
-            Line(version.terminal_1, version.terminal_2, version.r_ohm or 0.0)
+            Line(version.terminal_1, version.terminal_2, version.r_ohm or 0.0, version.x_ohm or 0.0)
             for _, version in self.content(element, time)
             if version.kind != TRANSFORMER
             and version.terminal_1 is not None

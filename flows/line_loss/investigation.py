@@ -310,7 +310,7 @@ class Investigation:
         for time, windows in self._connectivity.epochs(element, begin, end, self.rules.window):
             some = windows - begin
             lines = self._lines_of(element, time, data.customers)
-            total[some] = lines.losses(data.energy[some], reactive[some] * hours, hours, volts[some])
+            total[some] = lines.losses(data.energy[some], reactive[some] * hours, hours, volts[some], at_source=False)
         return total
 
     def _lines_of(self, element: str, time: int, customers: tuple[str, ...]) -> RadialLines:

@@ -1,7 +1,9 @@
 """Losses above the areas: those of transformers, and of the medium-voltage lines that feed them.
 
-A transformer loses its no-load loss always, and its load loss by the square of its loading (IEC 60076-1). Measured at
-its low-voltage side it does so outside the balance of what is below it, measured at the other side within. The lines
+A transformer loses its no-load loss always, and its load loss by the square of its loading (IEC 60076-1): at its rated
+voltage. Of low voltages that is known (IEC 60038), so where the head meter tells one, the no-load loss goes by its
+square, and the load loss, at the same power, by its inverse. Measured at its low-voltage side a transformer loses
+outside the balance of what is below it, measured at the other side within. The lines
 of a feeder are swept as those of an area are (see ``areas.lines``), with its transformers as loads; what flows
 through them needs no more than their head meters' energies, the voltage is that of the feeder's head meter.
 """
@@ -19,6 +21,8 @@ from flows.streaming.event_time import SECOND
 from flows.streaming.network import TRANSFORMER, USAGE_POINT, Version
 
 _PRIMARY = 1  # terminal at the side that feeds
+_RATED_VOLTS = np.array([120.0, 400 / 3**0.5, 480 / 3**0.5, 690 / 3**0.5])  # phase to neutral, of low-voltage windings
+_NEAR_RATED = 0.12
 
 
 class Upstream:
@@ -61,11 +65,12 @@ class Upstream:
         self, element: str, version: Version, time: int, history: MeterHistory, begin: int, end: int
     ) -> Floats:
         hours = self._window / SECOND / 3600
-        loss = np.full(end - begin, (version.no_load_loss_kw or 0.0) * hours)
+        squared_volts = _per_rated(self._volts(version, history, begin, end)) ** 2
+        loss = (version.no_load_loss_kw or 0.0) * hours * np.broadcast_to(squared_volts, end - begin)
         if version.load_loss_kw and version.rated_kva:
             active, reactive = self._load(element, version, time, history, begin, end)
             squared = (active / hours) ** 2 + reactive**2
-            loss += version.load_loss_kw * squared / version.rated_kva**2 * hours
+            loss += version.load_loss_kw * squared / version.rated_kva**2 * hours / squared_volts
         return loss
 
     def _load(
@@ -100,7 +105,7 @@ class Upstream:
             reactive[:, place] = kvar * hours
             if one.measuring_terminal != _PRIMARY:
                 active[:, place] += self._transformer(name, one, time, history, begin, end)
-        return found.losses(active, reactive, hours, volts)
+        return found.losses(active, reactive, hours, volts, at_source=True)
 
     def _volts(self, version: Version, history: MeterHistory, begin: int, end: int) -> Floats | None:
         """Phase to neutral, by the head meter; None where it does not tell."""
@@ -126,3 +131,12 @@ class Upstream:
             seen.add(one.container)
             one = self._connectivity.network.as_of(one.container, time)
         return None
+
+
+def _per_rated(volts: Floats | None) -> Floats:
+    """Low voltages by the rated ones they are next to; 1 where none is known."""
+    if volts is None:
+        return np.ones(1)
+    nearest = _RATED_VOLTS[np.argmin(np.abs(_RATED_VOLTS - np.median(volts)))]
+    per_rated = volts / nearest
+    return np.where(np.abs(per_rated - 1) < _NEAR_RATED, per_rated, 1.0)

@@ -58,5 +58,5 @@ def _studies() -> None:
     shapes = GapShapes.learned(energy, sure, area, slot, 4)
     shapes.fill(energy, sure, np.ones_like(sure), area, slot)
     lines = RadialLines.of("A", [Line("A", "B", 0.1)], ["B"], [None])
-    lines.losses(energy, energy, 1.0, np.full(4, 230.0))
+    lines.losses(energy, energy, 1.0, np.full(4, 230.0), at_source=True)
     raised(energy, energy)

@@ -93,6 +93,20 @@ def test_a_feeder_loses_in_its_lines_and_its_transformers(shards: int) -> None:
     assert found["T1"] == found["T2"] == 0  # measured at their secondary sides, without lines
 
 
+def test_what_a_transformer_loses_goes_by_its_voltage() -> None:
+    """At 1.02 of its rated voltage 1.04 of its no-load loss, and load loss by 1.02 times less current."""
+    one, two, lines = expected()
+    heads = {"H1": A, "H2": B, "HF": A + B + one + two + lines}
+    calculation = Calculation(1)
+    calculation.network(network())
+    told = [replace(r, voltage=1.02 * 400 / 3**0.5) if r.meter == "H2" else r for r in readings(heads)]
+    calculation.readings(told)
+    calculation.end()
+    found = calculation.final_losses.filter(pl.col("element_id") == "F")["technical_loss_kwh"].median()
+    more = (NO_LOAD * (1.02**2 - 1) + LOAD * (B * 4 / RATED) ** 2 * (1.02**-2 - 1)) / 4
+    assert found == pytest.approx(one + two + lines + more, rel=1e-3)  # the effect is 13 times as large
+
+
 def test_measured_at_the_primary_side_a_transformer_loses_within_its_own_balance() -> None:
     one, two, _ = expected()
     found = technical(network(1), {"H1": A + one, "H2": B + two, "HF": A + B + one + two + 0.5})

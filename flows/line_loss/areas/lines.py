@@ -1,10 +1,11 @@
-"""Losses of a radial network's lines, from what is taken at its nodes (a backward sweep, in columns).
+"""Losses of a radial network's lines, from what is taken at its nodes (backward and forward sweeps, in columns).
 
-In a radial network the power through a line is the sum of what is taken below it (Shirmohammadi et al., "A
-compensation-based power flow method for weakly meshed distribution and transmission networks", IEEE Trans. Power
-Syst. 3(2), 1988: the backward sweep). With the customers in depth-first order, those below a line are neighbours, so
-the flows of all lines in all windows are differences of one running sum. The losses' own share in the flows is left
-out: it is of the order of the loss in per cent, squared.
+In a radial network the power through a line is the sum of what is taken and lost below it, and the voltage at its end
+that of its beginning less the drop in it (Shirmohammadi et al., "A compensation-based power flow method for weakly
+meshed distribution and transmission networks", IEEE Trans. Power Syst. 3(2), 1988). With the customers in depth-first
+order, those below a line are neighbours, so what flows through all lines are differences of one running sum. A first
+sweep tells drops and losses as if there were none, a second one with them: what a third would change is of their third
+order.
 
 Four-wire lines: a single-phase customer loads its phase and the neutral. The return of the three phases adds up as
 phasors, at 120 degrees to each other (Kersting, Distribution System Modeling and Analysis, ch. 4).
@@ -27,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _PHASES = "ABC"
+_LEAST_VOLTS, _MOST_VOLTS = 0.7, 1.3  # of the source's: what is beyond is no supply, but wrong data
 
 
 class Line(NamedTuple):
@@ -35,6 +37,7 @@ class Line(NamedTuple):
     terminal_1: str
     terminal_2: str
     r_ohm: float
+    x_ohm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class RadialLines:
         begin: of each line with customers below it the first of these in ``order``; [lines].
         end: one past the last of them; [lines].
         resistance: ohm per phase; lines with the same customers below are one; [lines].
+        reactance: ohm per phase; [lines].
+        above: of each line that by which it is fed, which comes after it; -1 where that is the source; [lines].
         unreached: how many customers no line reaches.
         looped: how many lines close a loop, and are left out.
     """
@@ -56,6 +61,8 @@ class RadialLines:
     begin: Ints
     end: Ints
     resistance: Floats
+    reactance: Floats
+    above: Ints
     unreached: int
     looped: int
 
@@ -75,45 +82,48 @@ class RadialLines:
         for customer, node in enumerate(nodes):
             if node is not None:
                 at[node].append(customer)
-        beside: dict[str, list[tuple[str, float, int]]] = defaultdict(list)
+        beside: dict[str, list[tuple[str, complex, int]]] = defaultdict(list)
         for number, line in enumerate(sorted(lines)):
-            beside[line.terminal_1].append((line.terminal_2, line.r_ohm, number))
-            beside[line.terminal_2].append((line.terminal_1, line.r_ohm, number))
+            beside[line.terminal_1].append((line.terminal_2, complex(line.r_ohm, line.x_ohm), number))
+            beside[line.terminal_2].append((line.terminal_1, complex(line.r_ohm, line.x_ohm), number))
         order: list[int] = []
-        spans: dict[tuple[int, int], float] = defaultdict(float)
+        spans: dict[tuple[int, int], complex] = defaultdict(complex)
         seen: set[str] = set()
         used: set[int] = set()
-        # (node, resistance and number of the line that leads to it, where its customers begin); -1: not entered yet.
-        stack: list[tuple[str, float, int, int]] = [] if source is None else [(source, 0.0, -1, -1)]
+        # (node, impedance and number of the line that leads to it, where its customers begin); -1: not entered yet.
+        stack: list[tuple[str, complex, int, int]] = [] if source is None else [(source, 0j, -1, -1)]
         while stack:
-            node, resistance, begin, by = stack.pop()
+            node, impedance, begin, by = stack.pop()
             if begin >= 0:
                 if len(order) > begin:
-                    spans[begin, len(order)] += resistance
+                    spans[begin, len(order)] += impedance
                 continue
             if node in seen:
                 continue
             seen.add(node)
-            stack.append((node, resistance, len(order), by))
+            stack.append((node, impedance, len(order), by))
             order += at.get(node, [])
             if by >= 0:
                 used.add(by)
             for other, ohm, number in beside.get(node, ()):
                 if other not in seen:
                     stack.append((other, ohm, -1, number))
-        named = [(begin, end, ohm) for (begin, end), ohm in spans.items() if ohm > 0]
+        named = {span: ohm for span, ohm in spans.items() if ohm.real > 0}
+        firsts, ends = (np.array([span[place] for span in named], np.int64) for place in (0, 1))
         reachable = {n for n, line in enumerate(sorted(lines)) if line.terminal_1 in seen or line.terminal_2 in seen}
         return cls(
             order=np.array(order, np.int64),
             share=np.array([_share(phases[customer]) for customer in order], np.float64).reshape(-1, 3),
-            begin=np.array([begin for begin, _, _ in named], np.int64),
-            end=np.array([end for _, end, _ in named], np.int64),
-            resistance=np.array([ohm for _, _, ohm in named], np.float64),
+            begin=firsts,
+            end=ends,
+            resistance=np.array([ohm.real for ohm in named.values()], np.float64),
+            reactance=np.array([ohm.imag for ohm in named.values()], np.float64),
+            above=_above(firsts, ends),
             unreached=len(nodes) - len(order),
             looped=len(reachable - used),
         )
 
-    def losses(self, active: Floats, reactive: Floats, hours: float, volts: Floats) -> Floats:
+    def losses(self, active: Floats, reactive: Floats, hours: float, volts: Floats, *, at_source: bool) -> Floats:
         """The energy lost in each window, kWh.
 
         Args:
@@ -121,13 +131,13 @@ class RadialLines:
             reactive: kvarh, the same; [windows, customers].
             hours: length of a window.
             volts: phase to neutral, of each window; [windows].
+            at_source: whether that is the source's voltage, else the mean of the customers'.
         """
-        if not len(self.begin):
-            return np.zeros(len(active))
-        squared = np.zeros(len(active))
-        _sweep(active, reactive, self.order, self.share, self.begin, self.end, self.resistance, squared)
-        # (kWh / h / V)² ohm = 10^6 W = 10^3 kW
-        return np.asarray(squared / hours**2 / volts**2 * 1e3 * hours)
+        lost = np.zeros(len(active))
+        if len(self.begin):
+            lines = (self.begin, self.end, self.resistance, self.reactance, self.above)
+            _sweep(active / hours, reactive / hours, self.order, self.share, *lines, volts, at_source, lost)
+        return lost * hours
 
 
 @compiled
@@ -139,31 +149,76 @@ def _sweep(
     begin: Ints,
     end: Ints,
     resistance: Floats,
-    squared: Floats,
+    reactance: Floats,
+    above: Ints,
+    volts: Floats,
+    at_source: bool,
+    lost: Floats,
 ) -> None:
-    """The squares of the phases' and the neutral's flows times the resistances, summed over the lines; [windows]."""
-    customers = len(order)
+    """What the lines lose in each window by what their customers take, kW and kvar; [windows].
+
+    Phases follow each other by 120 degrees, and a current is that of the conjugate of its power.
+    """
+    customers, lines = len(order), len(begin)
     running = np.zeros((6, customers + 1))  # active and reactive of each phase
-    half, root = -0.5, -math.sqrt(3) / 2  # phases follow each other by 120 degrees
+    cosine, sine = np.array([1.0, -0.5, -0.5]), np.array([0.0, math.sqrt(3) / 2, -math.sqrt(3) / 2])
+    flow, part = np.zeros(6), np.zeros(3)
+    below = np.zeros((lines, 6))  # what is lost below each line, kW and kvar of each phase
+    at_end = np.zeros((lines, 3))  # V
     for window in range(active.shape[0]):
         for place in range(customers):
             p, q = active[window, order[place]], reactive[window, order[place]]
             for phase in range(3):
-                part = share[place, phase]
-                running[phase, place + 1] = running[phase, place] + p * part
-                running[phase + 3, place + 1] = running[phase + 3, place] + q * part
-        total = 0.0
-        for line in range(len(begin)):
-            low, high = begin[line], end[line]
-            pa, pb = running[0, high] - running[0, low], running[1, high] - running[1, low]
-            pc = running[2, high] - running[2, low]
-            qa, qb = running[3, high] - running[3, low], running[4, high] - running[4, low]
-            qc = running[5, high] - running[5, low]
-            real = pa + half * (pb + pc) - root * (qb - qc)
-            imaginary = qa + half * (qb + qc) + root * (pb - pc)
-            flows = pa * pa + pb * pb + pc * pc + qa * qa + qb * qb + qc * qc + real * real + imaginary * imaginary
-            total += flows * resistance[line]
-        squared[window] = total
+                running[phase, place + 1] = running[phase, place] + p * share[place, phase]
+                running[phase + 3, place + 1] = running[phase + 3, place] + q * share[place, phase]
+        at_end[:] = volts[window]
+        below[:] = 0.0
+        for sweep in range(2):
+            total, mean_drop = 0.0, 0.0
+            for line in range(lines):  # those that are fed come before that by which they are
+                low, high = begin[line], end[line]
+                real, imaginary, squares = 0.0, 0.0, 0.0  # of the neutral's current, A; the phases', A²
+                for phase in range(3):
+                    p = running[phase, high] - running[phase, low] + below[line, phase]
+                    q = running[phase + 3, high] - running[phase + 3, low] + below[line, phase + 3]
+                    p, q = p * 1e3 / at_end[line, phase], q * 1e3 / at_end[line, phase]
+                    real += cosine[phase] * p - sine[phase] * q
+                    imaginary -= cosine[phase] * q + sine[phase] * p
+                    flow[phase], flow[phase + 3] = p, q
+                    part[phase] = p * p + q * q
+                    squares += part[phase]
+                r, x = resistance[line], reactance[line]
+                loss = (squares + real * real + imaginary * imaginary) * r / 1e3
+                total += loss
+                if sweep == 1:
+                    continue
+                along, across = r * real - x * imaginary, x * real + r * imaginary
+                for phase in range(3):
+                    if above[line] >= 0 and squares > 0:
+                        lost_here = loss * part[phase] / squares
+                        below[above[line], phase] += below[line, phase] + lost_here
+                        below[above[line], phase + 3] += below[line, phase + 3] + lost_here * x / r
+                    drop = r * flow[phase] + x * flow[phase + 3] + along * cosine[phase] - across * sine[phase]
+                    at_end[line, phase] = drop  # for now
+                    mean_drop += drop * (high - low) / customers / 3
+            if sweep == 0:
+                source = volts[window] + (0.0 if at_source else mean_drop)
+                for line in range(lines - 1, -1, -1):
+                    for phase in range(3):
+                        before = source if above[line] < 0 else at_end[above[line], phase]
+                        after = before - at_end[line, phase]
+                        at_end[line, phase] = min(max(after, _LEAST_VOLTS * source), _MOST_VOLTS * source)
+        lost[window] = total
+
+
+def _above(begin: Ints, end: Ints) -> Ints:
+    """Of each line the next one that has its customers below it, too; -1 where there is none."""
+    result = np.full(len(begin), -1, np.int64)
+    for line in range(len(begin)):
+        around = np.flatnonzero((begin[line + 1 :] <= begin[line]) & (end[line + 1 :] >= end[line]))
+        if len(around):
+            result[line] = line + 1 + around[0]
+    return result
 
 
 def _share(phases: str | None) -> list[float]:
