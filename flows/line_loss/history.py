@@ -25,6 +25,7 @@ Floats32 = npt.NDArray[np.float32]
 _LEAST_ROOM = 64
 _MOST_SECONDS = 60_000.0
 _NOTHING = np.iinfo(np.int64).min
+_RUNS_KEPT = 64
 
 MEASURED = 250
 """Share of a window that is measured, in parts of this."""
@@ -110,6 +111,7 @@ class MeterHistory:
         self._place: dict[int, int] = {}
         self._free: list[int] = []
         self._forgotten = _NOTHING
+        self._known_runs: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
         self._allocate(0, 0)
 
     def _allocate(self, windows: int, meters: int) -> None:
@@ -192,6 +194,8 @@ class MeterHistory:
             self._free.extend(range(new_width - 1, width - 1, -1))
         for number in fresh:
             self._place[number] = self._free.pop()
+        if fresh:
+            self._known_runs.clear()
 
     def take(self, name: str, begin: int, end: int, columns: Ints, missing: float) -> npt.NDArray[np.float64]:
         """A matrix of windows ``begin .. end`` (exclusive) and meters; [windows, meters].
@@ -203,22 +207,32 @@ class MeterHistory:
             columns: of the meters; -1 of one never seen.
             missing: in place of what is not there.
         """
-        places = np.array([self._place.get(number, -1) for number in range(begin, end)], np.int64)
         matrix = getattr(self, name)
         result = np.full((len(columns), end - begin), missing)
-        there, seen = np.flatnonzero(places >= 0), np.flatnonzero(columns >= 0)
-        if len(there) and len(seen):
-            # Windows in a row mostly have places in a row: whole runs are copied.
-            runs = np.split(there, np.flatnonzero((np.diff(there) != 1) | (np.diff(places[there]) != 1)) + 1)
+        seen = np.flatnonzero(columns >= 0)
+        if len(seen):
             everyone = len(seen) == len(columns)
-            for run in runs:
-                first, last = places[run[0]], places[run[-1]]
-                part = matrix[columns[seen], first : last + 1]
+            for at, first, length in self._runs(begin, end):
+                part = matrix[columns[seen], first : first + length]
                 if everyone:
-                    result[:, run[0] : run[-1] + 1] = part
+                    result[:, at : at + length] = part
                 else:
-                    result[seen, run[0] : run[-1] + 1] = part
+                    result[seen, at : at + length] = part
         return np.ascontiguousarray(result.T)
+
+    def _runs(self, begin: int, end: int) -> list[tuple[int, int, int]]:
+        """Windows in a row mostly have places in a row: from which window on (counted from begin), place, how many."""
+        known = self._known_runs.get((begin, end))
+        if known is None:
+            if len(self._known_runs) >= _RUNS_KEPT:
+                self._known_runs.clear()
+            places = np.array([self._place.get(number, -1) for number in range(begin, end)], np.int64)
+            there = np.flatnonzero(places >= 0)
+            breaks = np.flatnonzero((np.diff(there) != 1) | (np.diff(places[there]) != 1)) + 1
+            runs = np.split(there, breaks) if len(there) else []
+            known = [(int(run[0]), int(places[run[0]]), len(run)) for run in runs]
+            self._known_runs[begin, end] = known
+        return known
 
     @property
     def first(self) -> int | None:
@@ -242,6 +256,7 @@ class MeterHistory:
         gone = [number for number in self._place if number < before]
         places = [self._place.pop(number) for number in gone]
         if places:
+            self._known_runs.clear()
             for name in self._MATRICES:
                 matrix = getattr(self, name)
                 nothing = UNSTATED if name == "share" else np.nan if name in ("delay", "reactive", "voltage") else 0

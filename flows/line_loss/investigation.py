@@ -301,15 +301,19 @@ class Investigation:
         """Energy lost in an area's lines by their data, kWh, 0 where there are none; [W]."""
         columns = self.history.index(list(data.customers))
         begin, end = data.first, data.first + data.windows
+        epochs = [
+            (self._lines_of(element, time, data.customers), windows - begin)
+            for time, windows in self._connectivity.epochs(element, begin, end, self.rules.window)
+        ]
+        if not any(len(lines.begin) for lines, _ in epochs):
+            return np.zeros(data.windows)
         hours = data.seconds / 3600
         told = self.history.take("reactive", begin, end, columns, np.nan)
         reactive = believable_reactive(told, data.energy / hours) * data.present
         voltage = self.history.take("voltage", begin, end, columns, np.nan)
         volts = _volts(voltage, self.rules.volts)
         total = np.zeros(data.windows)
-        for time, windows in self._connectivity.epochs(element, begin, end, self.rules.window):
-            some = windows - begin
-            lines = self._lines_of(element, time, data.customers)
+        for lines, some in epochs:
             total[some] = lines.losses(data.energy[some], reactive[some] * hours, hours, volts[some], at_source=False)
         return total
 
@@ -356,6 +360,9 @@ def _presence(members: list[Member], devices: tuple[str, ...], bounds: Ints) -> 
     for member in members:
         place = column.get(member.device)
         if place is None:
+            continue
+        if member.begin <= bounds[0] and bounds[-1] <= member.end:
+            present[:, place] = True
             continue
         low, high = np.maximum(bounds[:-1], member.begin), np.minimum(bounds[1:], member.end)
         whole = high - low == np.diff(bounds)

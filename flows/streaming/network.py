@@ -33,10 +33,10 @@ _COLUMNS = (
     "phases",
     "normal_open",
     "r_ohm",
-    "x_ohm",
     "no_load_loss_kw",
     "load_loss_kw",
     "measuring_terminal",
+    "x_ohm",
 )
 
 
@@ -54,10 +54,10 @@ class Version(NamedTuple):
     phases: str | None = None
     normal_open: bool | None = None
     r_ohm: float | None = None
-    x_ohm: float | None = None
     no_load_loss_kw: float | None = None
     load_loss_kw: float | None = None
     measuring_terminal: int | None = None
+    x_ohm: float | None = None
 
 
 class Segment(NamedTuple):

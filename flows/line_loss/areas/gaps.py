@@ -105,27 +105,29 @@ def _try(
         total: kWh²; [3, per_day, n].
         count: [per_day, n].
     """
-    for meter in range(energy.shape[1]):
-        for start in range(first, energy.shape[0] - length + 1, length):
-            whole, own, common, known = 0.0, 0.0, 0.0, True
-            for window in range(start, start + length):
-                known = known and sure[window, meter]
-                whole += energy[window, meter]
-                own += max(usual[slot[window], meter], 0.0)
-                common += area[window]
-            if not known:
-                continue
-            for window in range(start, start + length):
-                at = slot[window]
+    meters = energy.shape[1]
+    whole, own, known = np.zeros(meters), np.zeros(meters), np.zeros(meters, np.bool_)
+    for start in range(first, energy.shape[0] - length + 1, length):
+        whole[:], own[:], known[:], common = 0.0, 0.0, True, 0.0
+        for window in range(start, start + length):
+            common += area[window]
+            for meter in range(meters):
+                known[meter] &= sure[window, meter]
+                whole[meter] += energy[window, meter]
+                own[meter] += max(usual[slot[window], meter], 0.0)
+        for window in range(start, start + length):
+            at = slot[window]
+            theirs = area[window] / common if common > _LEAST else 1 / length
+            for meter in range(meters):
+                if not known[meter]:
+                    continue
                 count[at, meter] += 1
-                straight = (energy[window, meter] - whole / length) ** 2
-                total[0, at, meter] += straight
+                total[0, at, meter] += (energy[window, meter] - whole[meter] / length) ** 2
                 if not gaps[meter]:
                     continue
-                mine = max(usual[at, meter], 0.0) / own if own > _LEAST else 1 / length
-                total[1, at, meter] += (energy[window, meter] - mine * whole) ** 2
-                theirs = area[window] / common if common > _LEAST else 1 / length
-                total[2, at, meter] += (energy[window, meter] - theirs * whole) ** 2
+                mine = max(usual[at, meter], 0.0) / own[meter] if own[meter] > _LEAST else 1 / length
+                total[1, at, meter] += (energy[window, meter] - mine * whole[meter]) ** 2
+                total[2, at, meter] += (energy[window, meter] - theirs * whole[meter]) ** 2
 
 
 @compiled

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from connectors.compiled import compiled
 from flows.line_loss.areas.data import Floats
 
 _SCALES = (0.05, 0.2, 0.5, 1.0)  # of the class's standard deviation
@@ -117,12 +118,13 @@ def student(residual: Floats, variance: Floats) -> Floats:
 
 def _sums(columns: Floats, target: Floats, weight: Floats) -> tuple[Floats, Floats]:
     """Weighted sums of the products of columns with each other, [k, k], and with the target, [k]."""
-    weighted = weight[:, None] * columns
-    return columns.T @ weighted, weighted.T @ target
+    root = np.sqrt(weight)
+    weighted = root[:, None] * columns
+    return weighted.T @ weighted, weighted.T @ (root * target)  # of a matrix by itself BLAS works out one half
 
 
 def _mean(gram: Floats, moment: Floats, root: Floats) -> Floats:
-    return np.asarray(root * np.linalg.solve(_scaled(gram, root), root * moment))
+    return np.asarray(root * _substituted(_triangle(_scaled(gram, root)), root * moment))
 
 
 def _scaled(gram: Floats, root: Floats) -> Floats:
@@ -143,8 +145,9 @@ def _solved(
         variance[:gains] *= scale**2
         root = np.sqrt(variance)
         matrix = _scaled(gram, root)
-        determinant = 2 * float(np.log(np.diag(np.linalg.cholesky(matrix))).sum())
-        mean = root * np.linalg.solve(matrix, root * moment)
+        triangle = _triangle(matrix)
+        determinant = 2 * float(np.log(np.diag(triangle)).sum())
+        mean = root * _substituted(triangle, root * moment)
         evidences.append(0.5 * float(moment @ mean) - 0.5 * determinant)
         occams.append(-0.5 * float((mean**2 / variance).sum()) - 0.5 * determinant)
         means.append(mean)
@@ -162,6 +165,26 @@ def _solved(
         if p > 0:
             covariance += p * (np.asarray(spread) + np.outer(one - mean, one - mean))
     return (mean, covariance), (means[-1], np.asarray(covariances[-1])), float(share @ np.array(occams))
+
+
+def _triangle(matrix: Floats) -> Floats:
+    return np.asarray(np.linalg.cholesky(matrix), np.float64)
+
+
+@compiled
+def _substituted(triangle: Floats, right: Floats) -> Floats:
+    """Solve a system with the Cholesky factor of its matrix: forward, then backward; [k]."""
+    k = len(right)
+    result = right.copy()
+    for row in range(k):
+        for column in range(row):
+            result[row] -= triangle[row, column] * result[column]
+        result[row] /= triangle[row, row]
+    for row in range(k - 1, -1, -1):
+        result[row] /= triangle[row, row]
+        for column in range(row):
+            result[column] -= triangle[row, column] * result[row]
+    return result
 
 
 def _level(values: Floats) -> Floats:
