@@ -31,7 +31,8 @@ from flows.streaming.packing import pack, unpack
 from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 
 _C = {name: position for position, name in enumerate(COLUMNS)}
-_HEAD = ("head_in", "head_out", "heads_known", "heads_measured")
+_HEAD = ("head_in", "head_out", "heads_known", "heads_measured", "heads_us")
+_CUSTOMERS = ("customers_in", "customers_out", "customers_measured", "customers_us")
 _VARIANCE_PER_KWH2 = 1e9
 _COVERAGE = 2.45  # 95 % by a Student t with 6 degrees of freedom (GUM, G.4): the variances are estimates, too
 _ALARM_DAYS = 5  # evidence is summed up from so many days before
@@ -220,11 +221,9 @@ class BalanceState:
         heads = {c: gather(c, plan.head_of, plan.head_leaf) for c in _HEAD}
         # Contributions of a leaf mix its head's and its customers' variances; a head below another head counts
         # with its customers' there. The head's own share is small and errs on the wide side.
-        areas = {
-            c: gather(c, plan.area_of, plan.area_leaf) for c in ("customers_in", "customers_out", "customers_measured")
-        }
+        areas = {c: gather(c, plan.area_of, plan.area_leaf) for c in _CUSTOMERS}
         both = self._leaves(plan)
-        spread = {c: gather(c, *both) for c in ("variance_systematic", "variance_random", "measured_us")}
+        spread = {c: gather(c, *both) for c in ("variance_systematic", "variance_random")}
         facts_all = np.zeros((sums.shape[0], k), np.int64)
         np.add.at(facts_all, above, sums[leaf, :, _C["facts"]])
         grade = np.zeros((sums.shape[0], k), np.int64)
@@ -251,7 +250,7 @@ class BalanceState:
             return pl.DataFrame()
         e, w = at
         table.stated[plan.row[e], places[w]] = revision[at]
-        share = np.minimum(spread["measured_us"] / (expected * rules.window), 1.0)
+        share = np.minimum((heads["heads_us"] + areas["customers_us"]) / (expected * rules.window), 1.0)
         rough = ~told.studied
         systematic = np.where(
             rough, np.sqrt(np.maximum(spread["variance_systematic"] / _VARIANCE_PER_KWH2, 0)), told.systematic

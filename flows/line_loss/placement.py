@@ -152,7 +152,7 @@ class Placement:
             "variance_systematic": systematic,
             "variance_random": random * known,
             "customers_measured": (measured & customer).astype(np.int64),
-            "measured_us": aligned.measured,
+            "customers_us": aligned.measured * customer,
         }
         if exports:
             values["customers_in"] = given * customer
@@ -163,5 +163,6 @@ class Placement:
                 "head_out": given[heads],
                 "heads_known": known[heads].astype(np.int64),
                 "heads_measured": measured[heads].astype(np.int64),
+                "heads_us": aligned.measured[heads],
             }
             totals.add(element[heads], window[heads], sign, values)

@@ -20,7 +20,8 @@ COLUMNS = (
     "heads_known",
     "heads_measured",
     "customers_measured",
-    "measured_us",
+    "heads_us",
+    "customers_us",
     "started",
     "facts",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,11 @@ def causes(revisions: pl.DataFrame) -> list[str]:
     return ["first stated", *(_cause(before, after) for before, after in pairwise(rows))]
 
 
+def percent(share: float) -> str:
+    """A share in per cent; what is not whole does not look like it."""
+    return f"{math.floor(round(share * 1e4, 6)) / 100:.2f}"
+
+
 def _cause(before: dict[str, Any], after: dict[str, Any]) -> str:
     said = []
     more = after["reporting_meters"] - before["reporting_meters"]
@@ -35,7 +41,7 @@ def _cause(before: dict[str, Any], after: dict[str, Any]) -> str:
     if moved:
         said.append(", ".join(moved))
     if after["completeness"] != before["completeness"] and not more:
-        said.append(f"measured {100 * before['completeness']:.2f} → {100 * after['completeness']:.2f} %")
+        said.append(f"measured {percent(before['completeness'])} → {percent(after['completeness'])} %")
     said += _learned(before, after)
     if after["status"] != before["status"]:
         closed = after["status"] == "INCOMPLETE"

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ops.explain.causes import causes
+from ops.explain.causes import causes, percent
 from ops.explain.evidence import CUSTOMER, HEAD, MEASURED, Evidence
 
 _MOST_METERS = 40
@@ -116,7 +116,7 @@ def _revisions(evidence: Evidence) -> Table:
     rows = evidence.revisions.iter_rows(named=True)
     for row, cause in zip(rows, causes(evidence.revisions), strict=True):
         table.add_row(
-            str(row["revision"]), row["status"], f"{row['loss_kwh']:.3f}", f"{100 * row['completeness']:.2f}", cause
+            str(row["revision"]), row["status"], f"{row['loss_kwh']:.3f}", percent(row["completeness"]), cause
         )
     if evidence.revisions.height == 1:
         table.caption = "earlier revisions are kept with parquet.keep_revisions = line_loss"

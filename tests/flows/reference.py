@@ -205,7 +205,7 @@ def energy(register: Register, begin: int, end: int, rules: Rules) -> Energy:
 class MeterEnergy:
     imported: int
     exported: int
-    measured: bool
+    share: float
     known: bool
     started: bool
 
@@ -214,14 +214,14 @@ def meter_energy(imports: Register, exports: Register, begin: int, end: int, rul
     """What a meter took and fed in."""
     taken = energy(imports, begin, end, rules)
     given = energy(exports, begin, end, rules)
-    measured = taken.measured == end - begin and (not given.known or given.measured == end - begin)
-    return MeterEnergy(taken.amount, given.amount, measured, taken.known, taken.started)
+    measured = min(taken.measured, given.measured) if given.known else taken.measured
+    return MeterEnergy(taken.amount, given.amount, measured / (end - begin), taken.known, taken.started)
 
 
 def line_losses(
     readings: list[Reading], areas: dict[str, tuple[str, list[str]]], rules: Rules
-) -> dict[tuple[str, int], tuple[int, int, int, int, str]]:
-    """Final rows: (area, window start) -> energy in, out (µWh), expected, reporting meters, status."""
+) -> dict[tuple[str, int], tuple[int, int, int, int, float, str]]:
+    """Final rows: (area, window start) -> energy in, out (µWh), expected, reporting meters, completeness, status."""
     imports, exports = registers(readings)
     newest = max(r.time for r in readings)
     rows = {}
@@ -237,12 +237,13 @@ def line_losses(
             )
             if not top.known or not any(e.started for e in (top, *below)):
                 continue
-            reporting = sum(e.measured for e in (top, *below))
+            reporting = sum(e.share == 1 for e in (top, *below))
             rows[area, begin] = (
                 top.imported + sum(e.exported for e in below),
                 top.exported + sum(e.imported for e in below),
                 1 + len(customers),
                 reporting,
+                round(sum(e.share for e in (top, *below)) / (1 + len(customers)), 9),
                 "COMPLETE" if reporting == 1 + len(customers) else "INCOMPLETE",
             )
     return rows

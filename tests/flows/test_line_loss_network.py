@@ -192,6 +192,43 @@ def test_a_region_without_a_meter_of_its_own_is_the_sum_of_its_areas() -> None:
     assert set(region["region_id"]) == {"R"}
 
 
+def test_a_region_is_as_complete_as_what_is_measured_for_it() -> None:
+    """The heads of its areas measure nothing for an element with a head of its own: they do not make up for others."""
+    heads = {"F": "HF", "T1": "H1", "T2": "H2"}
+    containers = {"F": "R", "T1": "F", "T2": "F"}
+    rows: list[dict[str, object]] = [{"element_id": "R", "kind": "SubGeographicalRegion"}]
+    rows += [
+        {
+            "element_id": element,
+            "kind": "Feeder" if element == "F" else "PowerTransformer",
+            "container_id": containers[element],
+            "measuring_device_id": head,
+        }
+        for element, head in heads.items()
+    ]
+    rows += [
+        {"element_id": f"UP-{meter}", "kind": "UsagePoint", "container_id": area, "measuring_device_id": meter}
+        for meter, area in {"A": "T1", "B": "T1", "C": "T2"}.items()
+    ]
+    calculation = Calculation()
+    calculation.network(versions([{"valid_from": 0, **row} for row in rows]))
+    for meter in ("HF", "H1", "H2", "A", "B", "C"):
+        missing = {"A", "B"} if meter in ("A", "B") else set()
+        calculation.readings(
+            [
+                Reading(meter, START + step * 15 * MINUTE, float(step), None, 0, START + step * 15 * MINUTE + SECOND)
+                for step in range(9)
+                if not (meter in missing and step == 4)
+            ]
+        )
+    calculation.end()
+    at = pl.col("window_start").dt.epoch("us") == START + 45 * MINUTE
+    rows_then = calculation.final_losses.filter(at)
+    found = dict(rows_then.select("element_id", "completeness").iter_rows())
+    assert found == pytest.approx({"R": 2 / 4, "F": 2 / 4, "T1": 1 / 3, "T2": 1})
+    assert dict(rows_then.select("element_id", "reporting_meters").iter_rows())["F"] == 2
+
+
 def test_a_missing_reading_is_not_zero() -> None:
     calculation = Calculation()
     calculation.network(network_of(AREAS))

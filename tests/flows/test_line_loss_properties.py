@@ -93,6 +93,7 @@ def test_any_order_gives_the_reference_rows(readings: list[Reading], seed: int, 
                 round(r["energy_out_kwh"] * 1e9),
                 r["expected_meters"],
                 r["reporting_meters"],
+                round(r["completeness"], 9),
                 r["status"],
             )
             for r in areas.with_columns(pl.col("window_start").to_physical().alias("start")).to_dicts()
