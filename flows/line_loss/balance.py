@@ -63,6 +63,7 @@ class _Told:
     systematic: Floats
     random: Floats
     doubt: Floats
+    beyond: Floats
     studied: Bools
 
 
@@ -259,9 +260,10 @@ class BalanceState:
         kwh_in = energy_in / MICRO_WH_PER_KWH + told.head
         kwh_out = energy_out / MICRO_WH_PER_KWH + told.customers
         loss = (energy_in - energy_out) / MICRO_WH_PER_KWH + told.head - told.customers
-        uncertainty = _COVERAGE * np.sqrt(systematic**2 + random)
+        # What lies beyond a meter's class is stated, and alarmed of, but it may be a wrong meter.
+        uncertainty = _COVERAGE * np.sqrt(systematic**2 + random) + told.beyond
         alarm = self._alarms(
-            plan, windows, places, loss, told, systematic, random, kwh_in, uncertainty, share, heads["heads_measured"]
+            plan, windows, places, loss, told, systematic, random, kwh_in, share, heads["heads_measured"]
         )
         status = np.where(complete[at], "COMPLETE", np.where(closed[0, w], "INCOMPLETE", "PROVISIONAL"))
         technical = pl.Series(told.technical[at]).set(pl.Series(~told.studied[at]), None)
@@ -282,7 +284,7 @@ class BalanceState:
                 "technical_loss_kwh": technical,
                 "unaccounted_kwh": pl.Series(loss[at]) - technical,
                 "uncertainty_kwh": uncertainty[at],
-                "systematic_uncertainty_kwh": _COVERAGE * systematic[at],
+                "systematic_uncertainty_kwh": (_COVERAGE * systematic + told.beyond)[at],
                 "expected_meters": expected[e, 0].astype(np.int32),
                 "reporting_meters": reporting[at].astype(np.int32),
                 "completeness": share[at],
@@ -326,6 +328,7 @@ class BalanceState:
             + gather("beside", plan.beside_of, plan.beside_leaf),
             systematic=np.sqrt(total),
             random=scattered,
+            beyond=np.where(itself, said[plan.row, :, _S["beyond"]], 0.0),
             doubt=gather("doubt", plan.within_of, plan.within_leaf)
             + gather("beside", plan.beside_of, plan.beside_leaf) * self.rules.investigation.study.line_percent / 100,
             studied=(count >= areas) & (areas > 0),
@@ -341,7 +344,6 @@ class BalanceState:
         systematic: Floats,
         random: Floats,
         kwh_in: Floats,
-        uncertainty: Floats,
         completeness: Floats,
         heads_measured: Ints,
     ) -> Ints:
@@ -352,8 +354,9 @@ class BalanceState:
             & (heads_measured >= plan.expected_heads[:, None])
             & plan.measured[:, None]
         )
-        extreme = (loss - uncertainty > kwh_in * (rules.high_loss_percent / 100)) & (kwh_in > 0)
         bias = systematic + told.doubt
+        unsure = _COVERAGE * np.sqrt(bias**2 + random)
+        extreme = (loss - told.technical - unsure > kwh_in * (rules.high_loss_percent / 100)) & (kwh_in > 0)
         high, low = alarms.evidence(loss - told.technical, bias, np.sqrt(random), extreme, counts)
         table.evidence[plan.row[:, None], places[None, :], 0] = high
         table.evidence[plan.row[:, None], places[None, :], 1] = low

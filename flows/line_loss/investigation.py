@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from flows.line_loss.areas.data import AreaData, Bools, Floats, Ints
 from flows.line_loss.areas.lines import RadialLines
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.areas.study import Applied, Study, apply, is_plausible, study
+from flows.line_loss.areas.suspects import SHARE, STILL
 from flows.line_loss.believable import believable_reactive, believable_volts
 from flows.line_loss.connectivity import Connectivity
 from flows.line_loss.history import MEASURED, UNSTATED, MeterHistory
@@ -27,6 +28,7 @@ from flows.streaming.event_time import SECOND
 from flows.streaming.network import USAGE_POINT, NetworkTable
 
 _DAY = 86_400 * SECOND
+_NOWHERE_PERCENT = 30.0  # what the technical loss may be off more, where no customer's node is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,17 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Who belongs to an area."""
+    """Who belongs to an area.
+
+    Attributes:
+        heads: its head meters.
+        customers: its customers' meters, and the head meters of what lies right below it: they take from it, too.
+        beneath: which of the customers are such heads.
+    """
 
     heads: tuple[Member, ...]
     customers: tuple[Member, ...]
+    beneath: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,25 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspect:
+    """A customer who is suspected.
+
+    Attributes:
+        meter: its id.
+        score: probability, 0..1.
+        missing: kWh; [W].
+        spread: its standard uncertainty, kWh; [W].
+        since: the window in which it most likely began; None where somebody else may be it as well.
+    """
+
+    meter: str
+    score: float
+    missing: Floats
+    spread: Floats
+    since: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """What a study says of an area's windows begin .. end.
 
@@ -120,7 +148,8 @@ class Said:
         random: variance of the rest, kWh²; [W].
         taken: standard uncertainty of what all customers took, common to all windows, kWh; [W].
         doubt: standard uncertainty of the technical loss, kWh; [W].
-        suspects: (meter, score, missing kWh [W]).
+        beyond: what errors beyond the meters' classes would change, kWh; [W].
+        suspects: who is suspected.
         clocks: of those that are off.
     """
 
@@ -132,7 +161,8 @@ class Said:
     random: Floats
     taken: Floats
     doubt: Floats
-    suspects: list[tuple[str, float, Floats]]
+    beyond: Floats
+    suspects: list[Suspect]
     clocks: list[Clock]
 
 
@@ -158,19 +188,24 @@ class Investigation:
         self._lines.clear()
         heads: dict[str, list[Member]] = defaultdict(list)
         customers: dict[str, list[Member]] = defaultdict(list)
+        beneath: dict[str, list[Member]] = defaultdict(list)
         self._connectivity = Connectivity(network)
         self._upstream = Upstream(self._connectivity, self.rules.window)
         for element in network.versions:
             for begin, end, version in network.valid(element):
                 if version.device and version.kind != USAGE_POINT:
                     heads[element].append(Member(version.device, begin, end, None, None))
+                    if version.container is not None:
+                        below = Member(version.device, begin, end, version.terminal_1, version.phases)
+                        beneath[version.container].append(below)
                 elif version.device and version.container is not None:
                     member = Member(version.device, begin, end, version.terminal_1, version.phases)
                     customers[version.container].append(member)
         self._areas = {
             element: Area(
                 tuple(sorted(heads[element], key=lambda m: (m.device, m.begin))),
-                tuple(sorted(customers[element], key=lambda m: (m.device, m.begin))),
+                tuple(sorted([*customers[element], *beneath[element]], key=lambda m: (m.device, m.begin))),
+                frozenset(member.device for member in beneath[element]),
             )
             for element in sorted(heads)
             if customers.get(element)
@@ -219,11 +254,14 @@ class Investigation:
             self.studies.pop(element, None)
             return None
         technical = self._technical(element, data)
-        learned = study(past, technical[past.first - since : end - since], self.rules.study)
+        nowhere, phaseless = self._unknown(element, data)
+        rules = replace(self.rules.study, line_percent=self.rules.study.line_percent + _NOWHERE_PERCENT * nowhere)
+        swept = element in self._upstream.feeding
+        learned = study(past, technical[past.first - since : end - since], rules, phaseless, swept=swept)
         self.studies[element] = learned
         some = data.part(begin - self.rules.context, stop + self.rules.context)
         low = some.first - since
-        return self._say(learned, some, technical[low : low + some.windows], begin, stop)
+        return self._say(element, learned, some, technical[low : low + some.windows], begin, stop)
 
     def say(self, element: str, begin: int, end: int) -> Said | None:
         """What the latest study says of windows begin .. end (exclusive)."""
@@ -233,15 +271,18 @@ class Investigation:
             return None
         low = max(begin - self.rules.context, min(first, begin))
         data = self._data(element, low, end + self.rules.context, (learned.heads, learned.customers))
-        return None if data is None else self._say(learned, data, self._technical(element, data), begin, end)
+        return None if data is None else self._say(element, learned, data, self._technical(element, data), begin, end)
 
-    def _say(self, learned: Study, data: AreaData, technical: Floats, begin: int, end: int) -> Said:
+    def _say(self, element: str, learned: Study, data: AreaData, technical: Floats, begin: int, end: int) -> Said:
         applied, low = apply(learned, data, technical), data.first
         clocks = [
             self._clock(data, learned, who, applied.offset[:, who], begin, end)
             for who in np.flatnonzero(applied.offset[begin - low : end - low].any(axis=0)).tolist()
         ]
-        return _said(data, learned, applied, clocks, begin, end)
+        # That is told of those transformers themselves.
+        beneath = self._lost_beneath(element, data.first, data.first + data.windows)
+        applied = replace(applied, technical=applied.technical - beneath)
+        return _said(data, learned, applied, clocks, begin, end, self._areas[element].beneath)
 
     def _clock(self, data: AreaData, learned: Study, who: int, offset: Floats, begin: int, end: int) -> Clock:
         meter, some = learned.customers[who], slice(begin - data.first, end - data.first)
@@ -291,14 +332,27 @@ class Investigation:
             head=head * leading,
             head_measured=known,
             delay=np.where(present, take("delay", begin, end, columns, np.nan), np.nan),
-            lost=self._upstream.losses(element, self.history, begin, end)[0],
+            lost=self._upstream.losses(element, self.history, begin, end)[0] + self._lost_beneath(element, begin, end),
             complete=~cut & ~cut_heads & leading.any(axis=1) & known.all(axis=1),
         )
 
     # ---------------------------------------------------------- technical losses
 
+    def _lost_beneath(self, element: str, begin: int, end: int) -> Floats:
+        """What transformers right below an area lose before their head meters, kWh; [W]."""
+        total = np.zeros(end - begin)
+        for child in self._connectivity.ever_in(element) if self._areas[element].beneath else ():
+            if child in self._upstream.transformers:
+                total += self._upstream.losses(child, self.history, begin, end)[1]
+        return total
+
     def _technical(self, element: str, data: AreaData) -> Floats:
-        """Energy lost in an area's lines by their data, kWh, 0 where there are none; [W]."""
+        """Energy lost in an area's lines by their data, kWh, 0 where there are none; [W].
+
+        Where the lines feed transformers, too, that is told by ``upstream``.
+        """
+        if element in self._upstream.feeding:
+            return np.zeros(data.windows)
         columns = self.history.index(list(data.customers))
         begin, end = data.first, data.first + data.windows
         epochs = [
@@ -316,6 +370,16 @@ class Investigation:
         for lines, some in epochs:
             total[some] = lines.losses(data.energy[some], reactive[some] * hours, hours, volts[some], at_source=False)
         return total
+
+    def _unknown(self, element: str, data: AreaData) -> tuple[float, float]:
+        """Shares of an area's customers whose nodes, and whose phases, are not known."""
+        epochs = self._connectivity.epochs(element, data.first, data.first + data.windows, self.rules.window)
+        nowhere = phaseless = 0.0
+        for time, _ in epochs if element not in self._upstream.feeding else ():
+            lines = self._lines_of(element, time, data.customers)
+            nowhere = max(nowhere, lines.nowhere / max(len(data.customers), 1))
+            phaseless = max(phaseless, lines.phaseless / max(len(data.customers), 1))
+        return nowhere, phaseless
 
     def _lines_of(self, element: str, time: int, customers: tuple[str, ...]) -> RadialLines:
         known = self._lines.get((element, time))
@@ -345,7 +409,10 @@ class Investigation:
 
 
 def _volts(voltage: Floats, usual: float) -> Floats:
-    """The mean of what meters tell, of those that can be right; [W]."""
+    """The mean of what meters tell, of those that can be right, and ``usual`` where none does; [W]."""
+    told = voltage[np.isfinite(voltage) & (voltage > 0)]
+    if len(told):
+        usual = float(np.median(told))
     known = believable_volts(voltage, usual)
     count = known.sum(axis=1)
     total = np.where(known, voltage, 0.0).sum(axis=1)
@@ -378,10 +445,17 @@ def _said(
     clocks: list[Clock],
     begin: int,
     end: int,
+    beneath: frozenset[str],
 ) -> Said:
     some = slice(begin - data.first, end - data.first)
     head = applied.head.sum(axis=1) - data.head.sum(axis=1) - applied.head_gain
-    customers = applied.energy.sum(axis=1) - data.energy.sum(axis=1) - applied.customer_gain
+    # What the heads below it have wrong is no matter of this balance: their customers are in it.
+    own = np.array([meter not in beneath for meter in learned.customers], bool)
+    customers = (applied.energy - data.energy - applied.customer_gain)[:, own].sum(axis=1)
+    begun: dict[int, int] = {}
+    for finding in learned.findings:
+        if finding.kind in (SHARE, STILL):
+            begun[finding.customer] = min(finding.start, begun.get(finding.customer, finding.start))
     return Said(
         begin,
         head[some],
@@ -391,6 +465,11 @@ def _said(
         applied.random[some],
         applied.taken[some],
         applied.doubt[some],
-        [(learned.customers[who], score, missing[some]) for who, score, missing, _ in applied.suspects],
+        applied.beyond[some],
+        [
+            Suspect(learned.customers[who], score, missing[some], np.sqrt(variance[some]), begun.get(who))
+            for who, score, missing, variance in applied.suspects
+            if own[who]
+        ],
         clocks,
     )

@@ -9,6 +9,7 @@ waits: it would be said again a moment later.
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from flows.line_loss.sums import Contributions
 from flows.line_loss.window_table import HEARD, SAID, WindowTable
 from flows.streaming.event_time import MAXIMUM, SECOND
 from flows.streaming.registers import Ints
+from schemas import contract
 
 FINAL = 100
 """Grade of a study on which nothing will improve; those before have lower ones."""
@@ -29,7 +31,9 @@ _ALARM_DAYS = 5  # evidence is summed up from so many days before
 _CATCHING_UP = 3600 * SECOND  # of event time in some rounds
 _SAY_AGAIN = 3600 * SECOND
 _CLOCKS = 1 << 50  # revision of energies by a corrected clock, above those of energies as registered
-_SUSPECTS = pl.List(pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64}))
+_SUSPECTS = contract("grid.line-loss.v1").polars["suspects"]
+_COVERAGE = 1.96
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _S = {name: position for position, name in enumerate(SAID)}
 
 
@@ -167,12 +171,20 @@ class Learning:
         self._table.studied[code, places] = np.maximum(self._table.studied[code, places], grades)
         for window in windows.tolist():
             self._suspects.pop((code, window), None)
-        for meter, score, missing in sorted(said.suspects, key=lambda one: (-one[1], one[0])):
-            if score < _LEAST_SCORE:
+        for one in sorted(said.suspects, key=lambda one: (-one.score, one.meter)):
+            if one.score < _LEAST_SCORE:
                 continue
-            for window, amount in zip(windows.tolist(), missing[at].tolist(), strict=True):
+            since = None if one.since is None else _EPOCH + timedelta(microseconds=one.since * self.rules.window)
+            amounts, spreads = one.missing[at].tolist(), (_COVERAGE * one.spread[at]).tolist()
+            for window, amount, spread in zip(windows.tolist(), amounts, spreads, strict=True):
                 if amount > 0:
-                    row = {"meter_id": meter, "score": round(score, 3), "missing_kwh": round(amount, 6)}
+                    row = {
+                        "meter_id": one.meter,
+                        "score": round(one.score, 3),
+                        "missing_kwh": round(amount, 6),
+                        "missing_uncertainty_kwh": round(spread, 6),
+                        "since": since,
+                    }
                     self._suspects.setdefault((code, window), []).append(row)
         self._table.mark_each(windows)
 

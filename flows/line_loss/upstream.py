@@ -31,14 +31,19 @@ class Upstream:
     Args:
         connectivity: of the network.
         window: µs.
+
+    Attributes:
+        transformers: all of them.
+        feeding: elements with transformers right in them: their lines are swept here, customers among the loads.
+        elements: those and the transformers.
     """
 
     def __init__(self, connectivity: Connectivity, window: int) -> None:
         self._connectivity, self._window = connectivity, window
         versions = connectivity.network.versions
-        transformers = {e for e, those in versions.items() if any(version.kind == TRANSFORMER for version in those)}
-        self._feeding = {e for e in versions if not transformers.isdisjoint(connectivity.ever_in(e))}
-        self.elements = sorted(transformers | self._feeding)
+        self.transformers = {e for e, those in versions.items() if any(one.kind == TRANSFORMER for one in those)}
+        self.feeding = {e for e in versions if not self.transformers.isdisjoint(connectivity.ever_in(e))}
+        self.elements = sorted(self.transformers | self.feeding)
 
     def losses(self, element: str, history: MeterHistory, begin: int, end: int) -> tuple[Floats, Floats]:
         """What an element loses in windows begin .. end (exclusive), kWh.
@@ -57,7 +62,7 @@ class Upstream:
                 itself = self._transformer(element, version, time, history, low, high)
                 target = within if version.measuring_terminal == _PRIMARY or version.device is None else beside
                 target[low - begin : high - begin] += itself
-            if element in self._feeding:
+            if element in self.feeding:
                 within[low - begin : high - begin] += self._lines(element, version, time, history, low, high)
         return within, beside
 
@@ -65,7 +70,10 @@ class Upstream:
         self, element: str, version: Version, time: int, history: MeterHistory, begin: int, end: int
     ) -> Floats:
         hours = self._window / SECOND / 3600
-        squared_volts = _per_rated(self._volts(version, history, begin, end)) ** 2
+        volts = self._volts([version.device] if version.device else [], history, begin, end)
+        if volts is None:
+            volts = self._volts(self._customers(element, time), history, begin, end)
+        squared_volts = _per_rated(volts) ** 2
         loss = (version.no_load_loss_kw or 0.0) * hours * np.broadcast_to(squared_volts, end - begin)
         if version.load_loss_kw and version.rated_kva:
             active, reactive = self._load(element, version, time, history, begin, end)
@@ -79,8 +87,7 @@ class Upstream:
         """What goes through a transformer: kWh, and kvar, by its head meter, else by its customers'."""
         devices = [version.device] if version.device else []
         if not devices:
-            content = self._connectivity.content(element, time)
-            devices = sorted(one.device for _, one in content if one.kind == USAGE_POINT and one.device)
+            devices = self._customers(element, time)
         columns = history.index(devices)
         imported, exported = (history.take(name, begin, end, columns, 0.0) for name in ("imported", "exported"))
         active = imported - exported
@@ -91,32 +98,40 @@ class Upstream:
     def _lines(self, element: str, version: Version, time: int, history: MeterHistory, begin: int, end: int) -> Floats:
         """What the lines between an element and the transformers in it lose, kWh; [W]."""
         lines = self._connectivity.lines(element, time)
-        loads = [(name, one) for name, one in self._connectivity.content(element, time) if one.kind == TRANSFORMER]
-        volts = self._volts(version, history, begin, end)
+        loads = [
+            (name, one)
+            for name, one in self._connectivity.content(element, time)
+            if one.kind == TRANSFORMER or (one.kind == USAGE_POINT and one.device)
+        ]
+        volts = self._volts([version.device] if version.device else [], history, begin, end)
         if not lines or not loads or volts is None:
             return np.zeros(end - begin)
         found = RadialLines.of(
-            self._source(version, time), lines, [one.terminal_1 for _, one in loads], [None] * len(loads)
+            self._source(version, time), lines, [one.terminal_1 for _, one in loads], [one.phases for _, one in loads]
         )
         active, reactive = np.zeros((end - begin, len(loads))), np.zeros((end - begin, len(loads)))
         hours = self._window / SECOND / 3600
         for place, (name, one) in enumerate(loads):
             active[:, place], kvar = self._load(name, one, time, history, begin, end)
             reactive[:, place] = kvar * hours
-            if one.measuring_terminal != _PRIMARY:
+            if one.kind == TRANSFORMER and one.measuring_terminal != _PRIMARY:
                 active[:, place] += self._transformer(name, one, time, history, begin, end)
         return found.losses(active, reactive, hours, volts, at_source=True)
 
-    def _volts(self, version: Version, history: MeterHistory, begin: int, end: int) -> Floats | None:
-        """Phase to neutral, by the head meter; None where it does not tell."""
-        if not version.device:
-            return None
-        told = history.take("voltage", begin, end, history.index([version.device]), np.nan)[:, 0]
+    def _customers(self, element: str, time: int) -> list[str]:
+        content = self._connectivity.content(element, time)
+        return sorted(one.device for _, one in content if one.kind == USAGE_POINT and one.device)
+
+    def _volts(self, devices: list[str], history: MeterHistory, begin: int, end: int) -> Floats | None:
+        """Phase to neutral, the mean by some meters; None where they do not tell."""
+        told = history.take("voltage", begin, end, history.index(devices), np.nan)
         known = np.isfinite(told) & (told > 0)
         if not known.any():
             return None
         usual = float(np.median(told[known]))
-        return np.where(believable_volts(told, usual), told, usual)
+        known = believable_volts(told, usual)
+        count = known.sum(axis=1)
+        return np.where(count > 0, np.where(known, told, 0.0).sum(axis=1) / np.maximum(count, 1), usual)
 
     def _source(self, version: Version, time: int) -> str | None:
         """The node from which an element is fed: the nearest terminal on the way up."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from flows.line_loss.sums import COLUMNS
 from flows.streaming.registers import Ints
 
-HEARD = ("head", "customers", "technical", "systematic", "random", "taken", "doubt")
+HEARD = ("head", "customers", "technical", "systematic", "random", "taken", "doubt", "beyond")
 """What a study says of an area's window, see ``Said``: energies in kWh, standard uncertainties, a variance."""
 
 SAID = (*HEARD, "beside", "spoken")

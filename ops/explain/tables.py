@@ -79,10 +79,13 @@ def _suspects(evidence: Evidence) -> Iterator[RenderableType]:
     if not isinstance(suspects, list) or not suspects:
         return
     table = Table(title="Who may explain it", box=box.SIMPLE, padding=(0, 1))
-    for name in ("meter", "score", "missing kWh"):
+    for name in ("meter", "score", "missing kWh", "±", "since"):
         table.add_column(name, justify="left" if name == "meter" else "right", overflow="fold")
     for one in suspects:
-        table.add_row(one["meter_id"], f"{one['score']:.2f}", f"{one['missing_kwh']:.3f}")
+        unsure = one.get("missing_uncertainty_kwh")  # results of earlier versions do not have it
+        spread, since = "" if unsure is None else f"{unsure:.3f}", one.get("since")
+        begun = "" if since is None else f"{since:%Y-%m-%d %H:%M}"
+        table.add_row(one["meter_id"], f"{one['score']:.2f}", f"{one['missing_kwh']:.3f}", spread, begun)
     yield table
 
 

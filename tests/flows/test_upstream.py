@@ -166,3 +166,36 @@ def test_absurd_reactive_power_and_voltages_change_nothing() -> None:
     rows = calculation.final_losses.filter(pl.col("element_id") == "F")
     assert rows["technical_loss_kwh"].max() < 1.01 * (one + two + lines)  # type: ignore[operator]
     assert rows["technical_loss_kwh"].median() == pytest.approx(one + two + lines, rel=1e-3)
+
+
+def test_a_customer_right_below_a_feeder_is_a_load_of_its_lines() -> None:
+    """And what flows on to the transformers is no loss of the area that he and the feeder's head make."""
+    one, two, _ = expected()
+    own = 30.0
+    point = {"element_id": "UP-C", "kind": "UsagePoint", "container_id": "F", "terminal_1": "N2", "phases": "ABC"}
+    frame = pl.concat([network(), versions([{"valid_from": 0, "measuring_device_id": "C", **point}])])
+    lines = lost_in_line(A + B + own + one + two, KVAR / 4, R1) + lost_in_line(B + own + two, 0, R2)
+    heads = {"H1": A, "H2": B, "HF": A + B + own + one + two + lines, "C": own}
+    calculation = Calculation(1)
+    calculation.network(frame)
+    calculation.readings([replace(r, voltage=VOLTS) if r.meter == "C" else r for r in readings(heads)])
+    calculation.end()
+    rows = calculation.final_losses.filter(pl.col("element_id") == "F")
+    assert rows["technical_loss_kwh"].median() == pytest.approx(one + two + lines, rel=3e-3)
+    assert rows["loss_kwh"].median() == pytest.approx(one + two + lines, rel=0.02)
+    assert not rows["suspects"].explode().drop_nulls().len()
+    assert set(rows["alarm"]) == {"NONE"}
+
+
+def test_a_loss_that_is_expected_is_no_alarm_however_large_its_share() -> None:
+    """At night a transformer's no-load loss is most of what goes in."""
+    no_load = NO_LOAD / 4
+    found = Calculation(1)
+    found.network(network(1))
+    taken = {"A": 0.05, "B": 0.05}
+    heads = {"H1": 0.05 + no_load, "H2": 0.05 + no_load, "HF": 0.1 + 2 * no_load}
+    found.readings([*readings({**heads, **taken})])
+    found.end()
+    rows = found.final_losses.filter(pl.col("element_id").is_in(["T1", "T2", "F"]))
+    assert rows["loss_percent"].min() > 50  # type: ignore[operator]
+    assert set(rows["alarm"]) == {"NONE"}

@@ -30,14 +30,21 @@ class GapShapes:
         error: kWh², mean square error of a window by that shape, in short gaps and in long ones, and where no reading
             bounds the gap, by time of day; [3, per_day, n].
         usual: the meter's course of the day, kWh a window; [per_day, n].
+        even: whether what a course does not tell is spread evenly over the gap, and not in proportion: of meters
+            through which energy flows either way; [n].
+        alike: the area's course is the meters' own, up to what is lost: they are its heads.
     """
 
     shape: Ints
     error: Floats
     usual: Floats
+    even: Bools
+    alike: bool
 
     @classmethod
-    def learned(cls, energy: Floats, sure: Bools, area: Floats, slot: Ints, per_day: int) -> GapShapes:
+    def learned(
+        cls, energy: Floats, sure: Bools, area: Floats, slot: Ints, per_day: int, *, alike: bool = False
+    ) -> GapShapes:
         """Learn from history.
 
         Args:
@@ -46,6 +53,7 @@ class GapShapes:
             area: kWh of all together, the area's course; [W].
             slot: time of day; [W].
             per_day: slots in a day.
+            alike: see above.
         """
         n = energy.shape[1]
         known = sure.astype(np.float64)
@@ -53,10 +61,11 @@ class GapShapes:
         gaps: Bools = np.logical_not(sure.all(axis=0))
         # Of those without gaps so far only what a short one would be off is told, and by the straight line.
         total, count = np.zeros((2, 3, per_day, n)), np.zeros((2, per_day, n))
-        area = np.maximum(area, 0)
+        even: Bools = np.full(n, True) if alike else np.asarray((energy < 0).any(axis=0))
+        area = area if alike else np.maximum(area, 0)
         first = max(len(energy) - _DAYS * per_day, 0)
         for place, length in enumerate((_SHORT, _LONG)):
-            _try(energy, sure, usual, area, slot, gaps, length, first, total[place], count[place])
+            _try(energy, sure, usual, area, slot, gaps, even, alike, length, first, total[place], count[place])
         tried = count.sum(axis=1)
         errors = total[0].sum(axis=1) / np.maximum(tried[0], 1)
         errors[1, known.sum(axis=0) < per_day] = np.inf  # a course that is not known yet
@@ -68,13 +77,14 @@ class GapShapes:
             np.where(tried[place] >= _ENOUGH, smoothed(mine[place], count[place], per_day), scale) for place in (0, 1)
         ]
         error.append(by_slot((energy - usual[slot]) ** 2, slot, per_day, known))
-        return cls(best, np.stack(error), usual)
+        return cls(best, np.stack(error), usual, even, alike)
 
     def fill(self, energy: Floats, sure: Bools, present: Bools, area: Floats, slot: Ints) -> tuple[Floats, Floats]:
         """Energies with their gaps shaped, the same in sum; and the variance of each that is not measured, kWh²."""
         filled, variance = energy.copy(), np.zeros_like(energy)
-        usual = np.maximum(self.usual, 0)
-        _fill(filled, ~sure & present, usual, np.maximum(area, 0), slot, self.shape, self.error, variance)
+        area = area if self.alike else np.maximum(area, 0)
+        how = (self.shape, self.even, self.alike, self.error)
+        _fill(filled, ~sure & present, self.usual, area, slot, *how, variance)
         return filled, variance
 
 
@@ -86,6 +96,8 @@ def _try(
     area: Floats,
     slot: Ints,
     gaps: Bools,
+    even: Bools,
+    alike: bool,
     length: int,
     first: int,
     total: Floats,
@@ -100,6 +112,8 @@ def _try(
         area: the area's course; [W].
         slot: time of day; [W].
         gaps: of whom all shapes are tried, else only the straight line; [n].
+        even: see ``GapShapes``; [n].
+        alike: see ``GapShapes``.
         length: of stretches.
         first: window from which on they are tried.
         total: kWh²; [3, per_day, n].
@@ -114,10 +128,10 @@ def _try(
             for meter in range(meters):
                 known[meter] &= sure[window, meter]
                 whole[meter] += energy[window, meter]
-                own[meter] += max(usual[slot[window], meter], 0.0)
+                own[meter] += usual[slot[window], meter] if even[meter] else max(usual[slot[window], meter], 0.0)
         for window in range(start, start + length):
             at = slot[window]
-            theirs = area[window] / common if common > _LEAST else 1 / length
+            share = area[window] / common if common > _LEAST else 1 / length
             for meter in range(meters):
                 if not known[meter]:
                     continue
@@ -125,9 +139,14 @@ def _try(
                 total[0, at, meter] += (energy[window, meter] - whole[meter] / length) ** 2
                 if not gaps[meter]:
                     continue
-                mine = max(usual[at, meter], 0.0) / own[meter] if own[meter] > _LEAST else 1 / length
-                total[1, at, meter] += (energy[window, meter] - mine * whole[meter]) ** 2
-                total[2, at, meter] += (energy[window, meter] - theirs * whole[meter]) ** 2
+                mine = whole[meter] / length
+                if even[meter]:
+                    mine = usual[at, meter] + (whole[meter] - own[meter]) / length
+                elif own[meter] > _LEAST:
+                    mine = max(usual[at, meter], 0.0) / own[meter] * whole[meter]
+                theirs = area[window] + (whole[meter] - common) / length if alike else share * whole[meter]
+                total[1, at, meter] += (energy[window, meter] - mine) ** 2
+                total[2, at, meter] += (energy[window, meter] - theirs) ** 2
 
 
 @compiled
@@ -138,6 +157,8 @@ def _fill(
     area: Floats,
     slot: Ints,
     shape: Ints,
+    even: Bools,
+    alike: bool,
     error: Floats,
     variance: Floats,
 ) -> None:
@@ -148,17 +169,22 @@ def _fill(
             if not gaps[start, meter]:
                 start += 1
                 continue
+            own = shape[meter] == 1
+            additive = even[meter] if own else alike
             stop, whole, weights = start, 0.0, 0.0
             while stop < windows and gaps[stop, meter]:
                 whole += filled[stop, meter]
-                weights += usual[slot[stop], meter] if shape[meter] == 1 else area[stop]
+                weight = usual[slot[stop], meter] if own else area[stop]
+                weights += weight if additive else max(weight, 0.0)
                 stop += 1
             kind = 0 if stop - start <= _SHORT else 1
             if start == 0 or stop == windows:
                 kind = 2  # its energy itself is an estimate
             for window in range(start, stop):
-                if shape[meter] and weights > _LEAST:
-                    weight = usual[slot[window], meter] if shape[meter] == 1 else area[window]
-                    filled[window, meter] = whole * weight / weights
+                weight = usual[slot[window], meter] if own else area[window]
+                if shape[meter] and additive:
+                    filled[window, meter] = weight + (whole - weights) / (stop - start)
+                elif shape[meter] and weights > _LEAST:
+                    filled[window, meter] = whole * max(weight, 0.0) / weights
                 variance[window, meter] = error[kind, slot[window], meter]
             start = stop

@@ -53,6 +53,8 @@ class RadialLines:
         reactance: ohm per phase; [lines].
         above: of each line that by which it is fed, which comes after it; -1 where that is the source; [lines].
         unreached: how many customers no line reaches.
+        nowhere: how many customers' nodes are not known; they are taken to be spread over those of the others.
+        phaseless: how many customers' phases are not known; they are taken for balanced.
         looped: how many lines close a loop, and are left out.
     """
 
@@ -64,6 +66,8 @@ class RadialLines:
     reactance: Floats
     above: Ints
     unreached: int
+    nowhere: int
+    phaseless: int
     looped: int
 
     @classmethod
@@ -76,14 +80,21 @@ class RadialLines:
             source: the node that feeds it.
             lines: its lines, in any order.
             nodes: the node of each customer.
-            phases: the phases of each (``A``, ``AB``, ``ABCN``, ...); None means all three.
+            phases: the phases of each (``A``, ``AB``, ``ABCN``, ...); None where they are not known.
         """
+        lines = sorted(_merged(lines))
+        reached = _reached(source, lines)
+        nowhere = [customer for customer, node in enumerate(nodes) if node is None]
+        others = [node for node in nodes if node in reached]
+        nodes = list(nodes)
+        for place, customer in enumerate(nowhere):
+            nodes[customer] = others[place * len(others) // len(nowhere)] if others else None
         at: dict[str, list[int]] = defaultdict(list)
         for customer, node in enumerate(nodes):
             if node is not None:
                 at[node].append(customer)
         beside: dict[str, list[tuple[str, complex, int]]] = defaultdict(list)
-        for number, line in enumerate(sorted(lines)):
+        for number, line in enumerate(lines):
             beside[line.terminal_1].append((line.terminal_2, complex(line.r_ohm, line.x_ohm), number))
             beside[line.terminal_2].append((line.terminal_1, complex(line.r_ohm, line.x_ohm), number))
         order: list[int] = []
@@ -110,7 +121,7 @@ class RadialLines:
                     stack.append((other, ohm, -1, number))
         named = {span: ohm for span, ohm in spans.items() if ohm.real > 0}
         firsts, ends = (np.array([span[place] for span in named], np.int64) for place in (0, 1))
-        reachable = {n for n, line in enumerate(sorted(lines)) if line.terminal_1 in seen or line.terminal_2 in seen}
+        reachable = {n for n, line in enumerate(lines) if line.terminal_1 in seen or line.terminal_2 in seen}
         return cls(
             order=np.array(order, np.int64),
             share=np.array([_share(phases[customer]) for customer in order], np.float64).reshape(-1, 3),
@@ -120,6 +131,8 @@ class RadialLines:
             reactance=np.array([ohm.imag for ohm in named.values()], np.float64),
             above=_above(firsts, ends),
             unreached=len(nodes) - len(order),
+            nowhere=len(nowhere),
+            phaseless=sum(phase is None for phase in phases),
             looped=len(reachable - used),
         )
 
@@ -209,6 +222,39 @@ def _sweep(
                         after = before - at_end[line, phase]
                         at_end[line, phase] = min(max(after, _LEAST_VOLTS * source), _MOST_VOLTS * source)
         lost[window] = total
+
+
+def _reached(source: str | None, lines: Sequence[Line]) -> set[str]:
+    """The nodes that lines connect with a source."""
+    beside: dict[str, list[str]] = defaultdict(list)
+    for line in lines:
+        beside[line.terminal_1].append(line.terminal_2)
+        beside[line.terminal_2].append(line.terminal_1)
+    found: set[str] = set()
+    open_ = [] if source is None else [source]
+    while open_:
+        node = open_.pop()
+        if node not in found:
+            found.add(node)
+            open_ += beside[node]
+    return found
+
+
+def _merged(lines: Sequence[Line]) -> list[Line]:
+    """The lines, those between the same two nodes as one: in parallel their admittances add up."""
+    between: dict[tuple[str, str], list[complex]] = defaultdict(list)
+    for line in lines:
+        ends = (min(line.terminal_1, line.terminal_2), max(line.terminal_1, line.terminal_2))
+        if ends[0] != ends[1]:
+            between[ends].append(complex(line.r_ohm, line.x_ohm))
+    merged = []
+    for ends, impedances in between.items():
+        if len(impedances) == 1 or any(one == 0 for one in impedances):
+            whole = min(impedances, key=abs)
+        else:
+            whole = 1 / sum(1 / one for one in sorted(impedances, key=lambda one: (one.real, one.imag)))
+        merged.append(Line(*ends, whole.real, whole.imag))
+    return merged
 
 
 def _above(begin: Ints, end: Ints) -> Ints:

@@ -83,8 +83,14 @@ def searched(
     search = _Search(data, still, model, rules)
     search.add_standstills()
     if not is_quiet(data, search.model.columns, search.model.posterior):
+        stood: set[tuple[tuple[int, int, int], ...]] = set()
         while len(search.findings) < rules.most and search.more():
             search.prune()
+            # What one round puts in the next may take out: once round is enough.
+            standing_at = tuple(sorted((one.customer, one.kind, one.start) for one in search.findings))
+            if standing_at in stood:
+                break
+            stood.add(standing_at)
         search.reconsider()
     search.find_owners()
     search.doubt()

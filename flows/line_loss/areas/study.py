@@ -25,9 +25,12 @@ from flows.line_loss.areas.unregistered import Unregistered
 _NOT_COUNTED = 0.2  # of what customers take: a head that lacks so much stands still, or its record is wrong
 _MOST_NEGATIVE, _MOST_MISSING = 0.15, 0.6  # of the energy delivered
 _LESS_NOISE = 0.5
-_MOST_CLOCKS = 4  # clocks that profiles tell in one study
+_MOST_CLOCKS = 12  # steps by which profiles tell clocks in one study
 _UNKNOWN_LINES = 60.0  # standard deviation of the loss of lines that are not known, per cent of what is learned
+_PHASELESS_PERCENT = 40.0  # of the technical loss, where no customer's phases are known
 _QUIET_DAYS = 0.4
+_LEAST_DAILY_KWH = 0.25  # 10 W
+_RIDGE = 1e-3
 _TROUBLED = 0.02  # of the windows: the head or the record is wrong, and nobody can be accused by it
 _UNKNOWN = 2e-4  # standard deviation of what is left, as a part of the energy
 _STEPS_KWH = (1.0, 0.1, 0.01)  # resolutions of registers that are recognised; else 0.001
@@ -53,6 +56,7 @@ class Study:
         resolution: variance by the registers' steps of each customer's window, kWh²; [n].
         mean: of what each customer takes or feeds in in a window, kWh; [n].
         before: variances of the gain errors before anything was learned; [h + n].
+        blind: thefts cannot be told from gain errors, so that nothing is put right by those.
         line_percent: standard deviation of the technical loss's relative error.
         usual_loss: mean loss of lines that are not known, kWh a window, 0 where they are.
     """
@@ -72,6 +76,7 @@ class Study:
     resolution: Floats
     mean: Floats
     before: Floats
+    blind: bool
     line_percent: float
     usual_loss: float
 
@@ -86,11 +91,12 @@ class Applied:
         head: of the heads; [W, h].
         technical: lost in lines: by their data, or as learned from squared load.
         head_gain: what gain errors add to the heads' energies.
-        customer_gain: what they add to the customers'.
+        customer_gain: what they add to each customer's; [W, n].
         systematic: standard uncertainty that is common to all windows.
         random: variance of the rest.
         taken: standard uncertainty of what all customers took that is common to all windows.
         doubt: standard uncertainty of the technical loss.
+        beyond: by how much errors beyond the meters' classes would change the loss, if they are gain errors.
         suspects: of each suspect customer (index, score, missing kWh [W], variance [W]).
         nobody: energy that is missing with no customer's profile.
     """
@@ -105,6 +111,7 @@ class Applied:
     random: Floats
     taken: Floats
     doubt: Floats
+    beyond: Floats
     suspects: list[tuple[int, float, Floats, Floats]]
     nobody: Floats
 
@@ -129,38 +136,45 @@ def is_plausible(data: AreaData) -> bool:
     )
 
 
-def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
+def study(
+    data: AreaData, technical: Floats, rules: StudyRules, phaseless: float = 0.0, *, swept: bool = False
+) -> Study:
     """Learn from an area's history.
 
     Args:
         data: its energies; at least a window.
         technical: kWh lost in its lines, from their data; [W].
         rules: the rules.
+        phaseless: share of the customers whose phases are not known: so much less sure is the technical loss.
+        swept: the lines' losses are among what is known to be lost besides: nothing of them is to be learned.
     """
     load_scale = 0.0
-    if not technical.any():
+    if not technical.any() and not swept:
         load_scale = _scale_of_load(data)
         technical = load_scale * data.head.sum(axis=1) ** 2
         rules = replace(rules, line_percent=_UNKNOWN_LINES)
     area = data.head.sum(axis=1)
     customer_gaps = GapShapes.learned(data.energy, data.measured & data.present, area, data.slot, data.per_day)
-    head_gaps = GapShapes.learned(data.head, data.head_measured, area, data.slot, data.per_day)
+    head_gaps = GapShapes.learned(
+        data.head, data.head_measured, _beside(data, data.energy, technical), data.slot, data.per_day, alike=True
+    )
     resolution = _resolution(data)
     shift = np.zeros(len(data.customers))
     raw, arrived = data, _by_arrival(data)
     offset = clocks.over_days(arrived, data.first // data.per_day, data)
-    data, variance = _prepared(raw, customer_gaps, head_gaps, resolution, offset)
+    data, variance = _prepared(raw, technical, customer_gaps, head_gaps, resolution, offset)
     columns, target, prior, gains = _base(data, technical, rules)
     usable = usable_windows(data)
     posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
     # By their profiles only where no meter's messages tell when they arrived.
     told = np.logical_not(np.any(np.isfinite(data.delay), axis=0))
     for _ in range(_MOST_CLOCKS if told.any() else 0):
-        more = clocks.by_profile(data.energy, data.measured & (told & (shift == 0)), columns, posterior, data.seconds)
+        # Of one that has been shifted the rest is told, too: the tangent is good to a part of the way.
+        more = clocks.by_profile(data.energy, data.measured & told, columns, posterior, data.seconds)
         if not more.any():
             break
         shift = shift + more
-        data, variance = _prepared(raw, customer_gaps, head_gaps, resolution, offset + shift * (offset == 0))
+        data, variance = _prepared(raw, technical, customer_gaps, head_gaps, resolution, offset + shift * (offset == 0))
         columns, target, prior, gains = _base(data, technical, rules)
         posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
     # Noise that the variances do not have would speak for whatever allows of more of it.
@@ -186,7 +200,7 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         if len(seen) > len(findings):
             model, findings, noise = looked, seen, less
     taken = {finding.customer for finding in findings}
-    return Study(
+    result = Study(
         data.customers,
         data.heads,
         customer_gaps,
@@ -202,9 +216,22 @@ def study(data: AreaData, technical: Floats, rules: StudyRules) -> Study:
         resolution,
         mean,
         prior[:gains],
-        rules.line_percent,
+        load_scale > 0 or not rules.most,
+        rules.line_percent + (0.0 if load_scale else _PHASELESS_PERCENT * phaseless),
         load_scale * float((data.head.sum(axis=1) ** 2).mean()),
     )
+    return _without_trifles(result, raw, technical) if findings else result
+
+
+def _without_trifles(learned: Study, data: AreaData, technical: Floats) -> Study:
+    """Accuse nobody of so little that no utility would ask for it: steps of registers look like shares, too."""
+    missing = {customer: float(kwh.sum()) for customer, _, kwh, _ in apply(learned, data, technical).suspects}
+    findings = []
+    for one in learned.findings:
+        days = max(int(since(data, one).sum()) / data.per_day, 1.0)
+        trifle = one.kind in (SHARE, STILL) and missing.get(one.customer, 0.0) < _LEAST_DAILY_KWH * days
+        findings.append(replace(one, score=0.0) if trifle else one)
+    return replace(learned, findings=tuple(findings))
 
 
 def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
@@ -216,7 +243,7 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
         technical: kWh lost in lines; [W].
     """
     offset = clocks.over_days(learned.offset, learned.first_day, data)
-    data, variance = _prepared(data, learned.customer_gaps, learned.head_gaps, learned.resolution, offset)
+    data, variance = _prepared(data, technical, learned.customer_gaps, learned.head_gaps, learned.resolution, offset)
     energy, head = data.energy, data.head
     posterior, h, n = learned.posterior, head.shape[1], energy.shape[1]
     mean, covariance = posterior.mean, posterior.covariance
@@ -260,9 +287,12 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
     suspects = [(customer, scores[customer], np.maximum(kwh, 0), spread) for customer, (kwh, spread) in found.items()]
     for customer, score in learned.hints:
         suspects.append((customer, score, np.maximum(nobody, 0) * score, nobody**2))
-    corrected = mean[: h + n]
-    if learned.load_scale:
-        # What lines lose that are not known cannot be told from gain errors: nothing is put right by those.
+    # An error beyond a meter's class is no gain error to be put right, but something to be looked after.
+    limit = np.sqrt(3 * learned.before)
+    corrected = np.clip(mean[: h + n], -limit, limit)
+    beyond = np.zeros(data.windows) if learned.blind else np.abs(gain @ (mean[: h + n] - corrected))
+    if learned.blind:
+        # Neither can what lines lose that are not known be told from gain errors.
         corrected = np.zeros(h + n)
         covariance = np.diag(learned.before)
         systematic = _common(covariance, learned.reference, gain)
@@ -273,12 +303,13 @@ def apply(learned: Study, data: AreaData, technical: Floats) -> Applied:
         head,
         technical + data.lost,
         head @ corrected[:h],
-        -(energy @ corrected[h:]),
+        -energy * corrected[h:],
         systematic,
         random,
         _common(covariance[h : h + n, h : h + n], learned.reference[h:], energy),
         # Of lines that are not known not even the course is sure.
         (technical + data.lost + learned.usual_loss) * learned.line_percent / 100,
+        beyond,
         suspects,
         nobody,
     )
@@ -311,26 +342,41 @@ def _base(data: AreaData, technical: Floats, rules: StudyRules) -> tuple[Floats,
 
 
 def _scale_of_load(data: AreaData) -> float:
-    """Loss over squared energy of the heads, 1/kWh, on days that lose less: what goes missing is no loss of lines."""
+    """Loss over squared energy of the heads, 1/kWh, on days that lose less: what goes missing is no loss of lines.
+
+    Nor is what goes with the energy itself, as errors of meters do: the remainder is explained by both, and by what is
+    always missing.
+    """
     some = usable_windows(data)
-    squared = data.head.sum(axis=1) ** 2
+    head = data.head.sum(axis=1)
     day = (data.first + np.arange(data.windows)) // data.per_day
-    slopes = []
+    found = []
     for one in np.unique(day).tolist():
         mine = some & (day == one)
         if mine.sum() >= data.per_day // 2:
-            slopes.append(float(data.remainder[mine].sum() / max(float(squared[mine].sum()), 1e-12)))
-    return max(float(np.quantile(slopes, _QUIET_DAYS)), 0.0) if slopes else 0.0
+            columns = np.stack([head[mine] ** 2, head[mine], np.ones(int(mine.sum()))], axis=1)
+            scale = np.maximum(np.abs(columns).max(axis=0), 1e-12)
+            # A ridge, so that where the load hardly changes the squares are not made up from noise.
+            ridge = np.diag([0.0, _RIDGE, _RIDGE]) * len(columns)
+            gram = (columns / scale).T @ (columns / scale) + ridge
+            slope = np.linalg.solve(gram, (columns / scale).T @ data.remainder[mine])[0] / scale[0]
+            found.append(float(slope))
+    return max(float(np.quantile(found, _QUIET_DAYS)), 0.0) if found else 0.0
 
 
 def _prepared(
-    data: AreaData, customer_gaps: GapShapes, head_gaps: GapShapes, resolution: Floats, offset: Floats
+    data: AreaData,
+    technical: Floats,
+    customer_gaps: GapShapes,
+    head_gaps: GapShapes,
+    resolution: Floats,
+    offset: Floats,
 ) -> tuple[AreaData, Floats]:
     """Gaps shaped and clocks put right, which are ``offset`` off, s [W, n]; and the remainder's variance, kWh² [W]."""
     area = data.head.sum(axis=1)
     energy, unsure = customer_gaps.fill(data.energy, data.measured & data.present, data.present, area, data.slot)
     head, unsure_head = head_gaps.fill(
-        data.head, data.head_measured, np.ones_like(data.head_measured), data.energy.sum(axis=1), data.slot
+        data.head, data.head_measured, np.ones_like(data.head_measured), _beside(data, energy, technical), data.slot
     )
     for meter in np.flatnonzero(offset.any(axis=0)).tolist():
         shifted = clocks.worth(energy[:, meter], offset[:, meter], data.seconds)
@@ -341,6 +387,11 @@ def _prepared(
     # What no model of meters has: unequal instants of freezing, second-order terms of the lines.
     variance += (_UNKNOWN * head.sum(axis=1)) ** 2
     return replace(data, energy=energy * data.present, head=head), variance
+
+
+def _beside(data: AreaData, energy: Floats, technical: Floats) -> Floats:
+    """What a head delivers, as far as its customers and the lines tell, kWh; [W]."""
+    return np.asarray((energy.sum(axis=1) + technical + data.lost) / max(len(data.heads), 1))
 
 
 def _variance_of_class(percent: float) -> float:

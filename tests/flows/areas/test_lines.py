@@ -108,4 +108,25 @@ def test_the_same_load_on_one_phase_loses_six_times_as_much() -> None:
 def test_whom_no_line_reaches_is_counted_and_a_loop_is_told() -> None:
     lines = [Line("T", "A", 0.1), Line("A", "B", 0.1), Line("B", "T", 0.1)]
     found = RadialLines.of("T", lines, ["A", "Z", None], [None] * 3)
-    assert (found.unreached, found.looped) == (2, 1)
+    assert (found.unreached, found.nowhere, found.phaseless, found.looped) == (1, 1, 3, 1)
+
+
+def test_lines_in_parallel_share_the_current() -> None:
+    """Two of 0.2 ohm are one of 0.1."""
+    power = (np.array([[2.3]]), np.array([[0.0]]))
+    two = RadialLines.of("T", [Line("T", "A", 0.2), Line("A", "T", 0.2)], ["A"], ["ABC"])
+    one = RadialLines.of("T", [Line("T", "A", 0.1)], ["A"], ["ABC"])
+    told = np.array([230.0])
+    assert two.looped == 0
+    assert two.losses(*power, 1.0, told, at_source=True) == pytest.approx(one.losses(*power, 1.0, told, at_source=True))
+
+
+def test_customers_whose_node_is_not_known_are_spread_over_the_others() -> None:
+    lines = [Line("T", "A", 0.1), Line("A", "B", 0.1)]
+    power = (np.full((1, 4), 3.0), np.zeros((1, 4)))
+    known = RadialLines.of("T", lines, ["A", "B", "A", "B"], ["ABC"] * 4)
+    told = RadialLines.of("T", lines, ["A", "B", None, None], ["ABC"] * 4)
+    assert (told.nowhere, told.unreached) == (2, 0)
+    volts = np.array([230.0])
+    expected = known.losses(*power, 1.0, volts, at_source=True)
+    assert told.losses(*power, 1.0, volts, at_source=True) == pytest.approx(expected)

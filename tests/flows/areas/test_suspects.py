@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flows.line_loss.areas import search
 from flows.line_loss.areas.data import AreaData, Bools, Floats
 from flows.line_loss.areas.model import student
 from flows.line_loss.areas.search import StudyRules
@@ -85,7 +86,7 @@ def test_a_household_that_nobody_recorded_makes_nobody_a_suspect(seed: int, star
     said = learned(unknown, technical)
     assert not accused(said)
     # No gain errors may swallow it.
-    loss = (said.head.sum(axis=1) - said.energy.sum(axis=1) - said.head_gain + said.customer_gain).sum()
+    loss = (said.head.sum(axis=1) - said.energy.sum(axis=1) - said.head_gain + said.customer_gain.sum(axis=1)).sum()
     assert loss == pytest.approx(technical.sum() + foreign.sum(), rel=0.1)
 
 
@@ -202,7 +203,7 @@ def test_a_head_that_stands_still_for_a_day_neither_accuses_nor_spoils_other_day
     head[3 * PER_DAY : 4 * PER_DAY] = 0.02 * head[3 * PER_DAY : 4 * PER_DAY]
     said = learned(replace(data, head=head), technical)
     assert not said.suspects
-    loss = said.head.sum(axis=1) - said.energy.sum(axis=1) - said.head_gain + said.customer_gain
+    loss = said.head.sum(axis=1) - said.energy.sum(axis=1) - said.head_gain + said.customer_gain.sum(axis=1)
     others = np.r_[0 : 3 * PER_DAY, 4 * PER_DAY : 7 * PER_DAY]
     stated = 2.45 * np.hypot(said.systematic[others].sum(), np.sqrt(said.random[others].sum()))
     assert abs(loss[others].sum() - technical[others].sum()) < stated
@@ -211,3 +212,22 @@ def test_a_head_that_stands_still_for_a_day_neither_accuses_nor_spoils_other_day
 def test_a_head_far_out_of_its_class_makes_nobody_a_suspect() -> None:
     data, technical = area(seed=6, noise=0.01, gain=0.003, days=7)
     assert not accused(learned(replace(data, head=data.head * 1.03), technical))
+
+
+def test_a_search_ends_where_each_round_takes_out_what_the_last_has_put_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, technical = area(seed=1, noise=0.01)
+    robbed = stolen(data, 5, START, 0.5)
+    rounds = 0
+    more = search._Search.more
+
+    def again(of: search._Search) -> bool:
+        nonlocal rounds
+        rounds += 1
+        of.findings = []
+        of.model = of._base
+        return more(of)
+
+    monkeypatch.setattr(search._Search, "more", again)
+    said = learned(robbed, technical)
+    assert rounds == 2
+    assert accused(said) == [5]
