@@ -19,7 +19,6 @@ from flows.line_loss.areas.data import AreaData, Bools, Floats, Ints
 from flows.line_loss.areas.lines import RadialLines
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.areas.study import Applied, Study, apply, is_plausible, study
-from flows.line_loss.areas.suspects import SHARE, STILL
 from flows.line_loss.believable import believable_reactive, believable_volts
 from flows.line_loss.connectivity import Connectivity
 from flows.line_loss.history import MEASURED, UNSTATED, MeterHistory
@@ -126,14 +125,12 @@ class Suspect:
         score: probability, 0..1.
         missing: kWh; [W].
         spread: its standard uncertainty, kWh; [W].
-        since: the window in which it most likely began; None where somebody else may be it as well.
     """
 
     meter: str
     score: float
     missing: Floats
     spread: Floats
-    since: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -452,10 +449,6 @@ def _said(
     # What the heads below it have wrong is no matter of this balance: their customers are in it.
     own = np.array([meter not in beneath for meter in learned.customers], bool)
     customers = (applied.energy - data.energy - applied.customer_gain)[:, own].sum(axis=1)
-    begun: dict[int, int] = {}
-    for finding in learned.findings:
-        if finding.kind in (SHARE, STILL):
-            begun[finding.customer] = min(finding.start, begun.get(finding.customer, finding.start))
     return Said(
         begin,
         head[some],
@@ -467,7 +460,7 @@ def _said(
         applied.doubt[some],
         applied.beyond[some],
         [
-            Suspect(learned.customers[who], score, missing[some], np.sqrt(variance[some]), begun.get(who))
+            Suspect(learned.customers[who], score, missing[some], np.sqrt(variance[some]))
             for who, score, missing, variance in applied.suspects
             if own[who]
         ],

@@ -9,7 +9,6 @@ waits: it would be said again a moment later.
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ _SAY_AGAIN = 3600 * SECOND
 _CLOCKS = 1 << 50  # revision of energies by a corrected clock, above those of energies as registered
 _SUSPECTS = contract("grid.line-loss.v1").polars["suspects"]
 _COVERAGE = 1.96
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _S = {name: position for position, name in enumerate(SAID)}
 
 
@@ -174,7 +172,6 @@ class Learning:
         for one in sorted(said.suspects, key=lambda one: (-one.score, one.meter)):
             if one.score < _LEAST_SCORE:
                 continue
-            since = None if one.since is None else _EPOCH + timedelta(microseconds=one.since * self.rules.window)
             amounts, spreads = one.missing[at].tolist(), (_COVERAGE * one.spread[at]).tolist()
             for window, amount, spread in zip(windows.tolist(), amounts, spreads, strict=True):
                 if amount > 0:
@@ -183,7 +180,6 @@ class Learning:
                         "score": round(one.score, 3),
                         "missing_kwh": round(amount, 6),
                         "missing_uncertainty_kwh": round(spread, 6),
-                        "since": since,
                     }
                     self._suspects.setdefault((code, window), []).append(row)
         self._table.mark_each(windows)

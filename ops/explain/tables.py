@@ -79,13 +79,12 @@ def _suspects(evidence: Evidence) -> Iterator[RenderableType]:
     if not isinstance(suspects, list) or not suspects:
         return
     table = Table(title="Who may explain it", box=box.SIMPLE, padding=(0, 1))
-    for name in ("meter", "score", "missing kWh", "±", "since"):
+    for name in ("meter", "score", "missing kWh", "±"):
         table.add_column(name, justify="left" if name == "meter" else "right", overflow="fold")
     for one in suspects:
         unsure = one.get("missing_uncertainty_kwh")  # results of earlier versions do not have it
-        spread, since = "" if unsure is None else f"{unsure:.3f}", one.get("since")
-        begun = "" if since is None else f"{since:%Y-%m-%d %H:%M}"
-        table.add_row(one["meter_id"], f"{one['score']:.2f}", f"{one['missing_kwh']:.3f}", spread, begun)
+        spread = "" if unsure is None else f"{unsure:.3f}"
+        table.add_row(one["meter_id"], f"{one['score']:.2f}", f"{one['missing_kwh']:.3f}", spread)
     yield table
 
 

@@ -85,7 +85,9 @@ def test_nested_types_and_names() -> None:
     assert loss.dataset == "line_loss"
     assert loss.subject == "grid.line-loss.v1-value"
     assert dict(loss.polars)["suspects"] == pl.List(
-        pl.Struct({"meter_id": pl.String, "score": pl.Float64, "missing_kwh": pl.Float64})
+        pl.Struct(
+            {"meter_id": pl.String} | dict.fromkeys(["score", "missing_kwh", "missing_uncertainty_kwh"], pl.Float64)
+        )
     )
     assert loss.enums["status"] == ("PROVISIONAL", "COMPLETE", "INCOMPLETE")
     assert contract("grid.meter-energy.v1").dataset == "meter_energy"

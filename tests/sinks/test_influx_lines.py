@@ -79,7 +79,7 @@ def only(frame: pl.DataFrame, contract: Contract) -> tuple[str, dict[str, str], 
 
 
 def test_a_line_loss() -> None:
-    suspects = [{"meter_id": 'M"1', "score": 0.5, "missing_kwh": 1.25}]
+    suspects = [{"meter_id": 'M"1', "score": 0.5, "missing_kwh": 1.25, "missing_uncertainty_kwh": None}]
     (line,) = influx_lines(loss(suspects=suspects, element_id="TA 1"), LOSS)
     assert line == (
         r"line_loss,element_id=TA\ 1,element_kind=PowerTransformer,region_id=R1 "
@@ -87,7 +87,8 @@ def test_a_line_loss() -> None:
         r"energy_in_kwh=100.0,energy_out_kwh=95.5,loss_kwh=4.5,loss_percent=4.5,uncertainty_kwh=0.25,"
         r"systematic_uncertainty_kwh=0.1,expected_meters=20i,reporting_meters=19i,completeness=0.95,"
         r'status="PROVISIONAL",alarm="NONE",'
-        r'suspects="[{\"meter_id\":\"M\\\"1\",\"score\":0.5,\"missing_kwh\":1.25}]" 1772402400000000'
+        r'suspects="[{\"meter_id\":\"M\\\"1\",\"score\":0.5,\"missing_kwh\":1.25,'
+        r'\"missing_uncertainty_kwh\":null}]" 1772402400000000'
     )
 
 
@@ -199,7 +200,8 @@ def test_any_number_survives(rows: list[tuple[float | None, float, int]]) -> Non
 @given(st.lists(st.tuples(_nasty, st.text('"\\n,u0041'), _floats), max_size=4))
 def test_any_suspects_survive_as_json(suspects: list[tuple[str, str, float | None]]) -> None:
     listed: list[dict[str, Any]] = [
-        {"meter_id": meter + text, "score": 1.0, "missing_kwh": missing} for meter, text, missing in suspects
+        {"meter_id": meter + text, "score": 1.0, "missing_kwh": missing, "missing_uncertainty_kwh": 0.5}
+        for meter, text, missing in suspects
     ]
     _, _, fields, _ = only(loss(suspects=listed), LOSS)
     expected = [

@@ -89,14 +89,14 @@ def put(api: InfluxApi, contract: Contract, *frames: pl.DataFrame) -> None:
 
 def test_what_is_written_is_read_back(connect: Callable[..., InfluxApi], read: Callable[..., list[Row]]) -> None:
     element = name()
-    suspects = [{"meter_id": "M1", "score": 0.5, "missing_kwh": 1.25}]
+    suspects = [{"meter_id": "M1", "score": 0.5, "missing_kwh": 1.25, "missing_uncertainty_kwh": 0.5}]
     put(connect(), LOSS, loss(element_id=element, suspects=suspects))
     (row,) = read("line_loss", "element_id", element)
     assert datetime.fromisoformat(row["_time"]) == START
     assert (row["element_kind"], row["region_id"]) == ("PowerTransformer", "R1")
     assert float(row["loss_kwh"]) == 4.5
     assert (row["revision"], row["reporting_meters"], row["status"]) == ("7", "19", "PROVISIONAL")
-    assert row["suspects"] == '[{"meter_id":"M1","score":0.5,"missing_kwh":1.25}]'
+    assert row["suspects"] == '[{"meter_id":"M1","score":0.5,"missing_kwh":1.25,"missing_uncertainty_kwh":0.5}]'
     assert row["null_fields"] == "technical_loss_kwh,unaccounted_kwh"
     end = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(row["window_end"]) // 1000)
     assert end == START + WINDOW
