@@ -30,7 +30,7 @@ _UNKNOWN_LINES = 60.0  # standard deviation of the loss of lines that are not kn
 _PHASELESS_PERCENT = 40.0  # of the technical loss, where no customer's phases are known
 _QUIET_DAYS = 0.4
 _LEAST_DAILY_KWH = 0.25  # 10 W
-_RIDGE = 1e-3
+_CLEARLY = 2.0  # times the squared error
 _TROUBLED = 0.02  # of the windows: the head or the record is wrong, and nobody can be accused by it
 _UNKNOWN = 2e-4  # standard deviation of what is left, as a part of the energy
 _STEPS_KWH = (1.0, 0.1, 0.01)  # resolutions of registers that are recognised; else 0.001
@@ -344,24 +344,30 @@ def _base(data: AreaData, technical: Floats, rules: StudyRules) -> tuple[Floats,
 def _scale_of_load(data: AreaData) -> float:
     """Loss over squared energy of the heads, 1/kWh, on days that lose less: what goes missing is no loss of lines.
 
-    Nor is what goes with the energy itself, as errors of meters do: the remainder is explained by both, and by what is
-    always missing.
+    Nor is what goes with the energy itself, as errors of meters do, or is always missing: where the remainder clearly
+    has such parts, they are taken out.
     """
     some = usable_windows(data)
     head = data.head.sum(axis=1)
     day = (data.first + np.arange(data.windows)) // data.per_day
-    found = []
+    slopes, days = [], []
     for one in np.unique(day).tolist():
         mine = some & (day == one)
         if mine.sum() >= data.per_day // 2:
-            columns = np.stack([head[mine] ** 2, head[mine], np.ones(int(mine.sum()))], axis=1)
-            scale = np.maximum(np.abs(columns).max(axis=0), 1e-12)
-            # A ridge, so that where the load hardly changes the squares are not made up from noise.
-            ridge = np.diag([0.0, _RIDGE, _RIDGE]) * len(columns)
-            gram = (columns / scale).T @ (columns / scale) + ridge
-            slope = np.linalg.solve(gram, (columns / scale).T @ data.remainder[mine])[0] / scale[0]
-            found.append(float(slope))
-    return max(float(np.quantile(found, _QUIET_DAYS)), 0.0) if found else 0.0
+            slopes.append(float(data.remainder[mine] @ head[mine] ** 2 / max(float((head[mine] ** 4).sum()), 1e-12)))
+            days.append(one)
+    if not slopes:
+        return 0.0
+    scale = max(float(np.quantile(slopes, _QUIET_DAYS)), 0.0)
+    quiet = [one for one, slope in zip(days, slopes, strict=True) if slope <= np.median(slopes)]
+    mine = some & np.isin(day, quiet)
+    load, target = head[mine] / max(float(np.abs(head[mine]).max()), 1e-12), data.remainder[mine]
+    columns = np.stack([load**2, load, np.ones(len(load))], axis=1)
+    parts, *_ = np.linalg.lstsq(columns, target, rcond=None)
+    alone = target - scale * head[mine] ** 2
+    if float(alone @ alone) <= _CLEARLY * float(np.sum((target - columns @ parts) ** 2)):
+        return scale
+    return min(max(float(parts[0]) / max(float(np.abs(head[mine]).max()), 1e-12) ** 2, 0.0), scale)
 
 
 def _prepared(
