@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from flows.line_loss.areas.data import Bools, Floats
+from flows.line_loss.areas.data import Floats
 
 _VOLTS_OFF = 0.4  # of the usual voltage: farther off it is a wrong reading
 _MOST_REACTIVE, _LEAST_KVAR = 2.0, 1.0
 
 
-def believable_volts(told: Floats, usual: float) -> Bools:
-    """Which voltages can be right; nan cannot.
+def mean_volts(told: Floats) -> Floats | None:
+    """The mean of the voltages that can be right, their median where a window has none; None where none is told; [W].
 
     Args:
-        told: V.
-        usual: V.
+        told: V, nan where it is not; [W, n].
     """
-    return np.asarray(np.abs(told / usual - 1) < _VOLTS_OFF)
+    known = np.isfinite(told) & (told > 0)
+    if not known.any():
+        return None
+    usual = float(np.median(told[known]))
+    known = np.abs(told / usual - 1) < _VOLTS_OFF
+    count = known.sum(axis=1)
+    return np.where(count > 0, np.where(known, told, 0.0).sum(axis=1) / np.maximum(count, 1), usual)
 
 
 def believable_reactive(told: Floats, active: Floats) -> Floats:

@@ -19,7 +19,7 @@ from flows.line_loss.areas.data import AreaData, Bools, Floats, Ints
 from flows.line_loss.areas.lines import RadialLines
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.areas.study import Applied, Study, apply, is_plausible, study
-from flows.line_loss.believable import believable_reactive, believable_volts
+from flows.line_loss.believable import believable_reactive, mean_volts
 from flows.line_loss.connectivity import Connectivity
 from flows.line_loss.history import MEASURED, UNSTATED, MeterHistory
 from flows.line_loss.upstream import Upstream
@@ -362,7 +362,9 @@ class Investigation:
         told = self.history.take("reactive", begin, end, columns, np.nan)
         reactive = believable_reactive(told, data.energy / hours) * data.present
         voltage = self.history.take("voltage", begin, end, columns, np.nan)
-        volts = _volts(voltage, self.rules.volts)
+        volts = mean_volts(voltage)
+        if volts is None:
+            volts = np.full(data.windows, self.rules.volts)
         total = np.zeros(data.windows)
         for lines, some in epochs:
             total[some] = lines.losses(data.energy[some], reactive[some] * hours, hours, volts[some], at_source=False)
@@ -403,17 +405,6 @@ class Investigation:
     def restore(self, kept: tuple[MeterHistory, dict[str, Study]]) -> None:
         """Take up what was kept."""
         self.history, self.studies = kept
-
-
-def _volts(voltage: Floats, usual: float) -> Floats:
-    """The mean of what meters tell, of those that can be right, and ``usual`` where none does; [W]."""
-    told = voltage[np.isfinite(voltage) & (voltage > 0)]
-    if len(told):
-        usual = float(np.median(told))
-    known = believable_volts(voltage, usual)
-    count = known.sum(axis=1)
-    total = np.where(known, voltage, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), usual)
 
 
 def _presence(members: list[Member], devices: tuple[str, ...], bounds: Ints) -> tuple[Bools, Bools]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from flows.line_loss.areas.data import Floats
 from flows.line_loss.areas.lines import RadialLines
-from flows.line_loss.believable import believable_reactive, believable_volts
+from flows.line_loss.believable import believable_reactive, mean_volts
 from flows.line_loss.connectivity import Connectivity
 from flows.line_loss.history import MeterHistory
 from flows.streaming.event_time import SECOND
@@ -125,13 +125,7 @@ class Upstream:
     def _volts(self, devices: list[str], history: MeterHistory, begin: int, end: int) -> Floats | None:
         """Phase to neutral, the mean by some meters; None where they do not tell."""
         told = history.take("voltage", begin, end, history.index(devices), np.nan)
-        known = np.isfinite(told) & (told > 0)
-        if not known.any():
-            return None
-        usual = float(np.median(told[known]))
-        known = believable_volts(told, usual)
-        count = known.sum(axis=1)
-        return np.where(count > 0, np.where(known, told, 0.0).sum(axis=1) / np.maximum(count, 1), usual)
+        return mean_volts(told)
 
     def _source(self, version: Version, time: int) -> str | None:
         """The node from which an element is fed: the nearest terminal on the way up."""
