@@ -4,8 +4,9 @@ A reading that arrives before its own time was stamped by a clock that is fast; 
 always arrives equally late was stamped by a slow one: a slow transport would scatter. So the least delay of a day,
 beside the usual least delay of all meters, tells the offset to a few seconds. Without arrival times the area tells
 it: energy that a clock puts into the wrong window is missing in one and too much in the next, so the remainder shows
-the meter's own differences (the first-order term of a shift of its profile; Knapp and Carter, "The generalized
-correlation method for estimation of time delay", IEEE Trans. ASSP 24(4), 1976).
+the meter's own differences, the first-order term of a shift of its profile. How far the clock is off is searched for:
+the shift that leaves least of the remainder (Knapp and Carter, "The generalized correlation method for estimation of
+time delay", IEEE Trans. ASSP 24(4), 1976).
 
 Offsets are meter clock minus true time, in seconds.
 """
@@ -21,8 +22,10 @@ LEAST_SECONDS = 20.0
 """A smaller offset is not told from the scatter of transport."""
 
 _SIGNIFICANT = 6.0  # standard deviations, by arrival or by profile
-_BY_PROFILE = 8.0
 _LEAST_BY_PROFILE = 60.0
+_SMOOTH_SECONDS = 3600.0
+_FARTHEST, _STEPS = 6, 8  # windows that a shift is looked for in, and its steps in each
+_CONFIRMED = 5.0  # natural logarithm of the likelihood ratio
 _STEADY_SECONDS = 60.0
 _ENOUGH = 12  # windows of a day in which readings came
 _LEAST_WINDOWS = 96
@@ -98,31 +101,81 @@ def over_days(daily: Floats, first_day: int, data: AreaData) -> Floats:
     return over_windows(daily[around], per_day)[per_day + before : per_day + before + data.windows]
 
 
-def by_profile(energy: Floats, sure: Bools, columns: Floats, posterior: Posterior, seconds: float) -> Floats:
-    """Offsets by the area's remainder, seconds, 0 where that says nothing; [n].
+def by_profile(
+    energy: Floats, asked: Bools, columns: Floats, target: Floats, prior: Floats, posterior: Posterior, seconds: float
+) -> tuple[int, float] | None:
+    """The meter whose clock is most clearly off by the area's remainder, and its offset, s; None where none is.
+
+    Only one: the others' evidence may be its shadow. Its offset is 0 if the search does not confirm what the first
+    order says.
 
     Args:
         energy: kWh; [W, n].
-        sure: [W, n].
+        asked: which of them are measured by a meter that is asked for; [W, n].
         columns: of the model; [W, k].
+        target: of the model; [W].
+        prior: variances of its coefficients; [k].
         posterior: its posterior.
         seconds: length of a window.
     """
     if len(energy) < _LEAST_WINDOWS:
-        return np.zeros(energy.shape[1])
+        return None
     difference = np.zeros_like(energy)
     difference[1:-1] = (energy[2:] - energy[:-2]) / 2
-    difference *= sure
+    difference *= asked
     gram = difference.T @ (posterior.weight[:, None] * columns)
     moment = difference.T @ (posterior.weight * posterior.residual)
     square = (difference**2 * posterior.weight[:, None]).sum(axis=0)
     precision = np.maximum(square - ((gram @ posterior.wide) * gram).sum(axis=1), 1e-6 * square + 1e-12)
-    part = moment / precision
-    z = np.abs(part) * np.sqrt(precision)
-    # Only the clearest one: the others' evidence may be its shadow.
-    clear = (z >= max(_BY_PROFILE, float(z.max(initial=0.0)))) & (np.abs(part) * seconds >= _LEAST_BY_PROFILE)
-    # The tangent is good to about a quarter of the offset.
-    return np.where(clear & (np.abs(part) < 1), part * seconds, 0.0)
+    z = np.abs(moment) / np.sqrt(precision)
+    meter = int(np.argmax(z))
+    if z[meter] < _SIGNIFICANT:
+        return None
+    return meter, _best_shift(energy[:, meter], columns, target, prior, posterior.weight, seconds)
+
+
+def _best_shift(
+    energy: Floats, columns: Floats, target: Floats, prior: Floats, weight: Floats, seconds: float
+) -> float:
+    """The offset that leaves least of the remainder, s; 0 where that is not clearly less than without one.
+
+    Sums over an hour are compared. A shift by a part of a window smooths what it shifts: beside what is not smooth,
+    whole windows would always seem better; over an hour the way a register rises within a window does not matter.
+
+    Args:
+        energy: kWh; [W].
+        columns: [W, k].
+        target: kWh; [W].
+        prior: variances; [k].
+        weight: 1/kWh², 0 where a window says nothing; [W].
+        seconds: length of a window.
+    """
+    span = max(round(_SMOOTH_SECONDS / seconds), 1)
+    usable = _means((weight > 0).astype(np.float64), span) > 1 - 1e-9
+    if not usable.any():
+        return 0.0
+    root = np.sqrt(1 / _means(1 / np.maximum(weight, 1e-12), span)[usable])
+    averages = np.stack([_means(column, span)[usable] for column in columns.T], axis=1)
+    known, _ = np.linalg.qr(np.vstack([root[:, None] * averages, np.diag(1 / np.sqrt(prior))]))
+    shifts = np.arange(-_FARTHEST * _STEPS, _FARTHEST * _STEPS + 1) / _STEPS * seconds
+    remainders = np.stack(
+        [_means(target + energy - corrected(energy, np.full(len(energy), shift), seconds), span) for shift in shifts],
+        axis=1,
+    )
+    remainders = np.vstack([root[:, None] * remainders[usable], np.zeros((len(prior), len(shifts)))])
+    squares = (remainders**2).sum(axis=0) - ((known.T @ remainders) ** 2).sum(axis=0)
+    best = int(np.argmin(squares))
+    gain = np.log(squares[_FARTHEST * _STEPS] / max(float(squares[best]), 1e-12)) * usable.sum() / (2 * span)
+    if gain < _CONFIRMED or not 0 < best < len(shifts) - 1:
+        return 0.0
+    before, at, after = squares[best - 1 : best + 2].tolist()
+    offset = float(shifts[best] + (before - after) / (2 * (before - 2 * at + after)) * seconds / _STEPS)
+    return offset if abs(offset) >= _LEAST_BY_PROFILE else 0.0
+
+
+def _means(values: Floats, span: int) -> Floats:
+    """Moving averages over so many windows; [W - span + 1]."""
+    return np.convolve(values, np.full(span, 1 / span), "valid")
 
 
 def corrected(energy: Floats, offset: Floats, seconds: float) -> Floats:

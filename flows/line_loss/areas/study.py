@@ -25,7 +25,6 @@ from flows.line_loss.areas.unregistered import Unregistered
 _NOT_COUNTED = 0.2  # of what customers take: a head that lacks so much stands still, or its record is wrong
 _MOST_NEGATIVE, _MOST_MISSING = 0.15, 0.6  # of the energy delivered
 _LESS_NOISE = 0.5
-_MOST_CLOCKS = 12  # steps by which profiles tell clocks in one study
 _UNKNOWN_LINES = 60.0  # standard deviation of the loss of lines that are not known, per cent of what is learned
 _PHASELESS_PERCENT = 40.0  # of the technical loss, where no customer's phases are known
 _QUIET_DAYS = 0.4
@@ -167,16 +166,17 @@ def study(
     usable = usable_windows(data)
     posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
     # By their profiles only where no meter's messages tell when they arrived.
-    told = np.logical_not(np.any(np.isfinite(data.delay), axis=0))
-    for _ in range(_MOST_CLOCKS if told.any() else 0):
-        # Of one that has been shifted the rest is told, too: the tangent is good to a part of the way.
-        more = clocks.by_profile(data.energy, data.measured & told, columns, posterior, data.seconds)
-        if not more.any():
+    asked = np.logical_not(np.any(np.isfinite(data.delay), axis=0))
+    while asked.any():
+        told = clocks.by_profile(data.energy, data.measured & asked, columns, target, prior, posterior, data.seconds)
+        if told is None:
             break
-        shift = shift + more
-        data, variance = _prepared(raw, technical, customer_gaps, head_gaps, resolution, offset + shift * (offset == 0))
-        columns, target, prior, gains = _base(data, technical, rules)
-        posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
+        asked[told[0]] = False
+        if told[1]:
+            shift[told[0]] = told[1]
+            data, variance = _prepared(raw, technical, customer_gaps, head_gaps, resolution, offset + shift)
+            columns, target, prior, gains = _base(data, technical, rules)
+            posterior = fit(columns, target, np.where(usable, variance, np.inf), prior, gains)
     # Noise that the variances do not have would speak for whatever allows of more of it.
     plain = np.where(usable, variance, np.inf)
     noise = noise_of(posterior, plain, data.per_day)
@@ -211,7 +211,7 @@ def study(
         columns[:, :gains].sum(axis=0),
         noise,
         raw.first // raw.per_day,
-        arrived + shift * (arrived == 0),
+        arrived + shift,
         load_scale,
         resolution,
         mean,

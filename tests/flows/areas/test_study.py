@@ -105,6 +105,24 @@ def test_a_clock_is_found_by_the_arrivals_and_its_energies_are_put_right(seconds
     assert said.energy[:, 3].sum() == pytest.approx(data.energy[:, 3].sum(), rel=1e-2)
 
 
+@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seconds", [-900.0, -600.0, 600.0, 900.0])
+def test_without_arrivals_the_area_tells_a_clock(seconds: float, seed: int) -> None:
+    data, technical = area(seed=seed, days=7, customers=20, gain=0.0035, noise=0.01)
+    meter = int(np.argmax(data.energy.sum(axis=0)))
+    wrong = data.energy.copy()
+    wrong[:, meter] = corrected(data.energy[:, meter], np.full(data.windows, -seconds), 900.0)
+    said = learned(replace(data, energy=wrong), technical)
+    assert np.flatnonzero(said.offset.any(axis=0)).tolist() == [meter]
+    assert said.offset[:, meter] == pytest.approx(np.full(data.windows, seconds), abs=120)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_without_arrivals_and_with_right_clocks_none_is_told_to_be_wrong(seed: int) -> None:
+    data, technical = area(seed=seed, days=7, gain=0.0035, noise=0.02)
+    assert not learned(stolen(data, 4, 3 * PER_DAY, 0.5), technical).offset.any()
+
+
 def test_a_slow_transport_is_no_slow_clock() -> None:
     """A concentrator that delivers once an hour: the delays scatter."""
     chance = np.random.default_rng(1)
