@@ -361,13 +361,14 @@ def _scale_of_load(data: AreaData) -> float:
     scale = max(float(np.quantile(slopes, _QUIET_DAYS)), 0.0)
     quiet = [one for one, slope in zip(days, slopes, strict=True) if slope <= np.median(slopes)]
     mine = some & np.isin(day, quiet)
-    load, target = head[mine] / max(float(np.abs(head[mine]).max()), 1e-12), data.remainder[mine]
+    most = max(float(np.abs(head[mine]).max()), 1e-12)
+    load, target = head[mine] / most, data.remainder[mine]
     columns = np.stack([load**2, load, np.ones(len(load))], axis=1)
     parts, *_ = np.linalg.lstsq(columns, target, rcond=None)
     alone = target - scale * head[mine] ** 2
     if float(alone @ alone) <= _CLEARLY * float(np.sum((target - columns @ parts) ** 2)):
         return scale
-    return min(max(float(parts[0]) / max(float(np.abs(head[mine]).max()), 1e-12) ** 2, 0.0), scale)
+    return min(max(float(parts[0]) / most**2, 0.0), scale)
 
 
 def _prepared(
