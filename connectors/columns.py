@@ -43,7 +43,7 @@ def conversion(contract: Contract, schema: pa.Schema, origin: str, sample: Calla
         contract: what the rows are to be.
         schema: the file's.
         origin: the file, for errors.
-        sample: gives a value of a column, for errors.
+        sample: gives the first value of a column that is not null, None where all are.
 
     Raises:
         InputError: a required column is missing, or a column's type cannot be converted.
@@ -66,10 +66,13 @@ def conversion(contract: Contract, schema: pa.Schema, origin: str, sample: Calla
             column = column.cast(_polars(plain))
         expression = _convert(column, plain, field.type)
         if expression is None:
-            value = str(sample(name))
-            raise InputError(
-                f"{origin}: field {name} is {have}, expected {field.type}; its first value is {value[:80]!r}"
-            )
+            value = sample(name)
+            if value is not None or not field.nullable:
+                raise InputError(
+                    f"{origin}: field {name} is {have}, expected {field.type}; its first value is {str(value)[:80]!r}"
+                )
+            expressions.append(pl.lit(None, contract.polars[name]).alias(name))
+            continue
         if _may_lose(plain, field.type):
             lossy.append(name)
         columns.append(name)

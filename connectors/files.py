@@ -162,8 +162,10 @@ class ParquetReadings(ReadingsFile):
 
     def _first_value(self, column: str) -> object:
         with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(1, columns=[column]):
-                return batch.column(0)[0].as_py()
+            for batch in file.iter_batches(columns=[column]):
+                values = batch.column(0).drop_null()
+                if len(values):
+                    return values[0].as_py()
         return None
 
     def _chunk(self, source: pl.DataFrame) -> Chunk:

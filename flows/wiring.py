@@ -16,9 +16,10 @@ from connectors.batch import Batch, Gate, Verdict
 from connectors.decode import Decoder
 from connectors.file_source import FileSource
 from connectors.kafka_source import KafkaSource
-from connectors.stopping import stop_requested
+from connectors.stopping import stop_on_sigterm, stop_requested
 from flows.streaming.event_time import SECOND
 from flows.streaming.gate import PartitionGate
+from ops.logs import set_up_logging
 from ops.settings import RegistrySettings, Settings
 from schemas import Contract
 from schemas.encode import Encoder
@@ -26,6 +27,7 @@ from schemas.registry import LocalRegistry, Registry, SchemaSource
 from sinks.influx_api import InfluxApi
 from sinks.influxdb import InfluxSink
 from sinks.kafka import KafkaFrameSink
+from sinks.metrics import serve_metrics
 from sinks.parquet import ParquetSink
 
 
@@ -200,6 +202,15 @@ def _influx(settings: Settings) -> Callable[[], InfluxApi]:
         ca_file=influx.ca_file,
         should_stop=stop_requested.is_set,
     )
+
+
+def set_up_process(settings: Settings) -> None:
+    """What a process that runs flows on a stream needs: logs, metrics, and an end in good order."""
+    set_up_logging(settings.runtime)
+    set_up_collector()
+    stop_on_sigterm()
+    if settings.runtime.metrics_port:
+        serve_metrics(settings.runtime.metrics_port, settings.runtime.metrics_host)
 
 
 def set_up_collector() -> None:

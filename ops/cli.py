@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from flows.ied_supervision.wiring import rules_of
 from ops import dlq_cli, explain_cli, produce_cli, report_cli, run_cli, schemas_cli, simulate_cli, topics_cli
 from ops.console import Config, OneLineErrors, errors_as_status, out, settings_of
 from ops.demo.command import demo
@@ -16,7 +17,8 @@ from ops.settings import check_clients, explain
 app = typer.Typer(
     name="gridflow",
     cls=OneLineErrors,
-    help="Line losses of a power distribution grid from its raw telemetry, while they happen (IEC TR 63353).",
+    help="Line losses and IED anomalies of a power distribution grid from its raw telemetry, while they happen "
+    "(IEC TR 63353).",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
@@ -47,6 +49,7 @@ def check_config(
     settings = settings_of(config)
     with errors_as_status():
         check_clients(settings)
+        rules_of(settings)
     if explain_:
         table = Table(title="Settings; each can be overridden by GRIDFLOW_<SECTION>__<KEY>")
         for name in ("setting", "in force", "meaning"):

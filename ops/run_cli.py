@@ -5,14 +5,16 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
 from prometheus_client import REGISTRY
@@ -20,9 +22,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from connectors.errors import InputError, SourceError
+from connectors.file_source import FileSource
+from connectors.files import topic_paths
 from connectors.kafka_offsets import commit_ended
+from flows.ied_supervision import wiring as ied_supervision
+from flows.ied_supervision.flow import IED_TOPIC
+from flows.ied_supervision.flow import NAME as IED_SUPERVISION
+from flows.line_loss import wiring as line_loss
+from flows.line_loss.flow import METER_TOPIC
 from flows.line_loss.flow import NAME as LINE_LOSS
-from flows.line_loss.wiring import kafka_flow, replay_flow
+from flows.wiring import set_up_process
 from ops.console import Config, err, errors_as_status, fail, out
 from ops.logs import set_up_logging
 from ops.settings import Settings, SettingsError, load_settings
@@ -31,14 +40,43 @@ from sinks.errors import SinkError
 from sinks.metrics import OUTCOMES
 from sinks.parquet_folder import clear_dataset
 
-DATASETS = ("line_loss", "meter_energy", "dead_letter")
+DEAD_LETTERS = "dead_letter"
 
 
 class Flow(StrEnum):
     """The flows that there are."""
 
     LINE_LOSS = LINE_LOSS
+    IED_SUPERVISION = IED_SUPERVISION
     ALL = "all"
+
+
+@dataclass(frozen=True)
+class _Application:
+    """A flow: its input, what its messages are called, its datasets, and how it is made."""
+
+    topic: str
+    messages: str
+    datasets: tuple[str, ...]
+    kafka: Callable[[Settings, Dataflow], Dataflow]
+    replay: Callable[[Settings, Path, Dataflow], tuple[Dataflow, FileSource]]
+
+
+APPLICATIONS = {
+    Flow.LINE_LOSS: _Application(
+        METER_TOPIC, "Meter readings", ("line_loss", "meter_energy"), line_loss.kafka_flow, line_loss.replay_flow
+    ),
+    Flow.IED_SUPERVISION: _Application(
+        IED_TOPIC, "IED messages", ("ied_anomaly",), ied_supervision.kafka_flow, ied_supervision.replay_flow
+    ),
+}
+Counts = dict[Flow, dict[str, int]]
+"""Of each flow, how many messages had each outcome."""
+
+
+def _chosen(flows: Iterable[Flow]) -> list[Flow]:
+    named = set(flows)
+    return [flow for flow in APPLICATIONS if flow in named or Flow.ALL in named]
 
 
 def run(
@@ -49,19 +87,23 @@ def run(
 ) -> None:
     """Run a flow on Kafka until it is stopped (SIGTERM, Ctrl-C).
 
-    The same as `python -m bytewax.run flows.line_loss`, with workers, recovery store and snapshot interval taken
-    from the settings.
+    The same as `python -m bytewax.run flows.line_loss` (or another), with workers, recovery store and snapshot
+    interval taken from the settings. `all` runs all of them in one process, over a recovery store of its own.
 
-    Example: [bold]gridflow run line-loss --config gridflow.toml --recovery /var/lib/gridflow[/]
+    Example: [bold]gridflow run ied-supervision --config gridflow.toml --recovery /var/lib/gridflow[/]
     """
-    del flow  # there is one
+    chosen = _chosen([flow])
     with errors_as_status():
         settings = load_settings(config)
-        if "parquet" in {*settings.output.line_loss, *settings.output.meter_energy}:
+        datasets = [dataset for one in chosen for dataset in APPLICATIONS[one].datasets]
+        if any("parquet" in getattr(settings.output, dataset) for dataset in datasets):
             _make_folder(settings.parquet.output, "parquet.output")
     store = recovery or settings.runtime.recovery
     with _end_of_run():
-        dataflow = kafka_flow(settings)
+        set_up_process(settings)
+        dataflow = Dataflow("all" if len(chosen) > 1 else chosen[0].replace("-", "_"))
+        for one in chosen:
+            APPLICATIONS[one].kafka(settings, dataflow)
         try:
             cli_main(
                 dataflow,
@@ -92,20 +134,23 @@ def replay(
 ) -> None:
     """Run flows over files, to the end.
 
-    The output folder then holds the datasets line_loss/, meter_energy/ and dead_letter/ (undecodable, invalid and
-    late readings); what an earlier replay left there is replaced.
+    The output folder then holds the flows' datasets, line_loss/ and meter_energy/, ied_anomaly/, and dead_letter/
+    (undecodable, invalid and late messages); what an earlier replay left there is replaced. `all` runs those flows
+    for which there is something to read.
 
-    Example: [bold]gridflow replay line-loss --input telemetry --output results[/]
+    Example: [bold]gridflow replay line-loss ied-supervision --input telemetry --output results[/]
     """
-    del flows
     with errors_as_status():
         if not input_.is_dir():
             raise InputError(f"{input_}: is not a folder")
         settings = load_settings(config, overrides={"parquet": {"output": output}})
         _make_folder(output, "--output")
     set_up_logging(settings.runtime)
-    counts = replay_folder(settings, input_, workers or settings.runtime.workers)
-    out.print(accounting_table(counts))
+    chosen = _chosen(flows)
+    if Flow.ALL in flows:
+        chosen = [one for one in chosen if topic_paths(input_, APPLICATIONS[one].topic)] or [Flow.LINE_LOSS]
+    for flow, counts in replay_folder(settings, input_, workers or settings.runtime.workers, chosen).items():
+        out.print(accounting_table(counts, APPLICATIONS[flow].messages))
 
 
 def _make_folder(folder: Path, key: str) -> None:
@@ -122,36 +167,38 @@ def _make_folder(folder: Path, key: str) -> None:
         raise InputError(f"{key} {folder}: {error.strerror}") from None
 
 
-def replay_folder(settings: Settings, folder: Path, workers: int) -> dict[str, int]:
-    """Replay a folder into the settings' Parquet output; what became of the meter readings, by outcome."""
-    before = _outcomes()
+def replay_folder(settings: Settings, folder: Path, workers: int, flows: Sequence[Flow] = (Flow.LINE_LOSS,)) -> Counts:
+    """Replay a folder into the settings' Parquet output; what became of the messages of each flow."""
+    before = {flow: _outcomes(flow) for flow in flows}
     if workers == 1:  # shards are there to be spread over workers, and to be kept; here they are neither
         settings = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"shards": 1})})
     with _end_of_run():
-        dataflow, source = replay_flow(settings, folder)
-        for dataset in DATASETS:
+        dataflow, total = Dataflow("replay"), 0
+        for flow in flows:
+            _, source = APPLICATIONS[flow].replay(settings, folder, dataflow)
+            total += source.rows or 0
+        for dataset in (*(name for flow in flows for name in APPLICATIONS[flow].datasets), DEAD_LETTERS):
             clear_dataset(settings.parquet.output, dataset)
             (settings.parquet.output / dataset).mkdir(parents=True, exist_ok=True)
-        with _progress(source.rows, before["in"]):
+        with _progress(total or None, before):
             cli_main(dataflow, workers_per_process=workers, epoch_interval=timedelta(days=1))
-    after = _outcomes()
-    return {name: after[name] - before[name] for name in after}
+    return {flow: {name: count - before[flow][name] for name, count in _outcomes(flow).items()} for flow in flows}
 
 
-def accounting_table(counts: dict[str, int]) -> Table:
+def accounting_table(counts: Mapping[str, int], messages: str = "Meter readings") -> Table:
     """The account: what came in is what was used, duplicate, late or dead."""
-    table = Table(title="Meter readings")
+    table = Table(title=messages)
     for name in OUTCOMES:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_row(*(f"{counts[name]:,}" for name in OUTCOMES))
     missing = counts["in"] - sum(counts[name] for name in OUTCOMES if name != "in")
     if missing:
-        table.caption = f"{missing:,} readings are not accounted for: please report this"
+        table.caption = f"{missing:,} of them are not accounted for: please report this"
     return table
 
 
-def _outcomes() -> dict[str, int]:
-    labels = {"flow": LINE_LOSS, "topic": "grid.meter.v1"}
+def _outcomes(flow: Flow) -> dict[str, int]:
+    labels = {"flow": str(flow), "topic": APPLICATIONS[flow].topic}
     return {
         name: int(REGISTRY.get_sample_value("gridflow_readings_total", {**labels, "outcome": name}) or 0)
         for name in OUTCOMES
@@ -159,8 +206,8 @@ def _outcomes() -> dict[str, int]:
 
 
 @contextmanager
-def _progress(total: int | None, start: int) -> Iterator[None]:
-    """A progress bar of readings on a terminal, nothing elsewhere."""
+def _progress(total: int | None, before: Counts) -> Iterator[None]:
+    """A progress bar of messages on a terminal, nothing elsewhere."""
     if not err.is_terminal:
         yield
         return
@@ -177,7 +224,7 @@ def _progress(total: int | None, start: int) -> Iterator[None]:
 
         def watch() -> None:
             while not done.is_set():
-                bar.update(task, completed=_outcomes()["in"] - start)
+                bar.update(task, completed=sum(_outcomes(flow)["in"] - old["in"] for flow, old in before.items()))
                 time.sleep(0.1)
 
         thread = threading.Thread(target=watch, daemon=True)

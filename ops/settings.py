@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -215,7 +216,8 @@ class ParquetSettings(_Section):
     output: Path = Field(Path("output"), description="Folder of the datasets.")
     rows_per_file: PositiveInt = Field(500_000, description="At so many rows a file is sealed.")
     keep_revisions: _Names = Field(
-        (), description="Datasets (line_loss, meter_energy) that keep every revision of a row, not the highest only."
+        (),
+        description="Datasets (line_loss, meter_energy, ied_anomaly) that keep all revisions, not the highest only.",
     )
 
 
@@ -228,6 +230,7 @@ class OutputSettings(_Section):
 
     line_loss: _Sinks = Field(("kafka", "influxdb", "parquet"), description="Any of kafka, influxdb, parquet.")
     meter_energy: _Sinks = Field(("parquet",), description="The same; as many rows as there are readings.")
+    ied_anomaly: _Sinks = Field(("kafka", "influxdb", "parquet"), description="As line_loss.")
     partitions: PositiveInt = Field(2, description="Writers per sink; more than workers is no use.")
 
 
@@ -257,6 +260,14 @@ class EventTimeSettings(_Section):
         if 3600 % self.window_seconds and (86400 % self.window_seconds or self.window_seconds % 3600):
             raise ValueError(f"window_seconds {self.window_seconds} divides neither an hour nor a day")
         return self
+
+
+def _regular(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return pattern
 
 
 _Digits = Annotated[int, Field(ge=1, le=9)]  # what an int64 of µWh holds
@@ -337,6 +348,37 @@ class LineLossSettings(_Section):
     nominal_volts: PositiveFloat = Field(230.0, description="Phase to neutral, for areas whose meters do not tell it.")
 
 
+class IedRuleSettings(_Section):
+    """A change to rules of the supervision; patterns as of file names."""
+
+    kind: str = Field("*", description="Which rules, for example SEQUENCE_GAP or HEALTH_*.")
+    ied: str = Field("*", description="Of which devices.")
+    control_block: str = Field("*", description="Of which control blocks.")
+    mute: bool | None = Field(None, description="Leave their anomalies out.")
+    severity: Literal["INFO", "WARNING", "ALARM"] | None = Field(None, description="Another severity.")
+    hold_seconds: PositiveFloat | None = Field(None, description="How long an anomaly lasts after its last message.")
+    limit: NonNegativeFloat | None = Field(None, description="The rule's own limit, in its unit.")
+
+
+class IedSupervisionSettings(_Section):
+    """Supervision of IEDs."""
+
+    watermark_delay_seconds: NonNegativeFloat = Field(
+        1.0, description="How far the watermark stays behind the newest message of the slowest partition."
+    )
+    allowed_lateness_seconds: _Seconds = Field(60, description="How late a message may be and still be used.")
+    look_ahead_seconds: PositiveFloat = Field(
+        0.5, description="How often what may still be changed by late messages is looked at."
+    )
+    station_pattern: Annotated[str, AfterValidator(_regular)] = Field(
+        "^([^-_./]+)",
+        description="Regular expression whose group is the substation in an ied_id; those of one go together.",
+    )
+    rules: tuple[IedRuleSettings, ...] = Field(
+        (), description="Changes to rules, as tables [[ied_supervision.rules]]; of several that apply the last holds."
+    )
+
+
 class RuntimeSettings(_Section):
     """How the dataflow is run."""
 
@@ -371,6 +413,7 @@ class Settings(BaseSettings):
     event_time: EventTimeSettings = EventTimeSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     line_loss: LineLossSettings = LineLossSettings()
+    ied_supervision: IedSupervisionSettings = IedSupervisionSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     network_file: Path | None = Field(
         None, description="Read the network from this Parquet or NDJSON file instead of the topic."

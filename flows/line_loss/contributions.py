@@ -20,11 +20,12 @@ from flows.line_loss.energies import Energies
 from flows.line_loss.history import EnergyPiece, ReadingPiece
 from flows.line_loss.meters import MeterEnergies, MeterReadings, MeterRegisters
 from flows.line_loss.placement import Placement
-from flows.line_loss.refusals import without_late, without_unknown
+from flows.line_loss.refusals import without_unknown
 from flows.line_loss.restatement import Pairs, Ranges, affected, note_doubt, rounds
 from flows.line_loss.rules import LossRules
 from flows.line_loss.sums import Contributions, Sums
 from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark
+from flows.streaming.letters import without_late
 from flows.streaming.network import NetworkTable
 from flows.streaming.ratings import Ratings
 from flows.streaming.registers import Ints, usable
@@ -155,7 +156,9 @@ class MeterShard:
                 counts["dead_letter"] += letters.height
                 dead.append(letters)
             if frame.height and self.watermark.value != MINIMUM:
-                frame, letters = without_late(batch, frame, self.watermark.value - self.rules.lateness)
+                frame, letters = without_late(
+                    batch, frame, self.watermark.value - self.rules.lateness, device="meter_id", time="time"
+                )
                 counts["late"] += letters.height
                 late.append(letters)
             if frame.height:

@@ -75,7 +75,13 @@ class FlowRules:
     pace: timedelta = timedelta(0)
 
 
-def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: Sinks, rules: FlowRules) -> Dataflow:
+def line_loss_flow(
+    meters: Source[Batch],
+    network: Source[Batch] | None,
+    sinks: Sinks,
+    rules: FlowRules,
+    flow: Dataflow | None = None,
+) -> Dataflow:
     """The dataflow.
 
     Args:
@@ -83,8 +89,9 @@ def line_loss_flow(meters: Source[Batch], network: Source[Batch] | None, sinks: 
         network: versions of ``grid.network.v1``; None when there is no network at all.
         sinks: where results go.
         rules: how results are made.
+        flow: a dataflow that this one is to be part of; None: one of its own.
     """
-    flow = Dataflow("line_loss")
+    flow = flow or Dataflow("line_loss")
     shards = rules.balance.shards
     readings = op.input("meters", flow, meters)
     router = ShardRouter(METER_ID, READING, shards)

@@ -12,7 +12,6 @@ from bytewax.inputs import Source
 from connectors.batch import Batch
 from connectors.file_source import FileSource
 from connectors.files import topic_paths
-from connectors.stopping import stop_on_sigterm
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.balance import BalanceRules
 from flows.line_loss.contributions import READING
@@ -32,12 +31,12 @@ from flows.wiring import (
     parquet_sink,
     producer_config,
     set_up_collector,
+    set_up_process,
 )
-from ops.logs import set_up_logging
 from ops.settings import Settings, load_settings
 from schemas import contract
 from sinks.letters import DEAD_SUFFIX, LATE_SUFFIX, LetterSink
-from sinks.metrics import MetricsSink, serve_metrics
+from sinks.metrics import MetricsSink
 
 log = logging.getLogger(__name__)
 
@@ -108,16 +107,18 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
     return FlowRules(loss, balance, flush_at_end=replay, keep_state=not replay, pace=pace)
 
 
-def kafka_flow(settings: Settings | None = None) -> Dataflow:
-    """The flow on the Kafka cluster of the settings, by default those of the process's environment."""
+def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -> Dataflow:
+    """The flow on the Kafka cluster of the settings, by default those of the process's environment.
+
+    Args:
+        settings: the settings.
+        flow: a dataflow that this one is to be part of.
+    """
     settings = settings or load_settings()
-    set_up_logging(settings.runtime)
-    set_up_collector()
-    stop_on_sigterm()
+    if flow is None:
+        set_up_process(settings)
     rules = rules_of(settings)
     warm_up(contract(METER_TOPIC), rules.loss)
-    if settings.runtime.metrics_port:
-        serve_metrics(settings.runtime.metrics_port, settings.runtime.metrics_host)
     refuse = settings.line_loss.unknown_meters == "dead-letter"
     gate = gate_factory(settings, "meter_id", "time")
     meters = kafka_source(settings, contract(METER_TOPIC), gate, keep_raw=refuse, narrow=narrowed(METER_ID, READING))
@@ -136,10 +137,10 @@ def kafka_flow(settings: Settings | None = None) -> Dataflow:
         late={"kafka": LetterSink(config, LATE_SUFFIX, topic_prefix=prefix)},
         counts=MetricsSink(),
     )
-    return line_loss_flow(meters, network, sinks, rules)
+    return line_loss_flow(meters, network, sinks, rules, flow)
 
 
-def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]:
+def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) -> tuple[Dataflow, FileSource]:
     """The same flow over the files of a folder, into Parquet; and its source of readings.
 
     Raises:
@@ -172,4 +173,4 @@ def replay_flow(settings: Settings, folder: Path) -> tuple[Dataflow, FileSource]
         counts=MetricsSink(),
     )
     warm_up(contract(METER_TOPIC), rules.loss)
-    return line_loss_flow(meters, network, sinks, rules), meters
+    return line_loss_flow(meters, network, sinks, rules, flow), meters

@@ -52,9 +52,13 @@ class ShardRouter:
         device: column that names the device; in the pieces it is a ``DEVICE`` category.
         columns: the other columns that the shards use. What a letter needs goes with them.
         shards: how many shards there are.
+        place: what of a device says where it belongs: those of one place are in one shard. None: each by itself.
     """
 
-    def __init__(self, device: str, columns: Sequence[str], shards: int) -> None:
+    def __init__(
+        self, device: str, columns: Sequence[str], shards: int, place: Callable[[str], str] | None = None
+    ) -> None:
+        self._place = place or str
         self._device = device
         self._columns = (*columns, *_LETTER_COLUMNS)
         self._shards = shards
@@ -86,7 +90,7 @@ class ShardRouter:
         fresh = np.flatnonzero(shard < 0)
         if len(fresh):
             new = devices.gather(fresh).unique()
-            numbers = [shard_of(device, self._shards) for device in new.cast(pl.String).to_list()]
+            numbers = [shard_of(self._place(device), self._shards) for device in new.cast(pl.String).to_list()]
             self._shard.put(new.to_physical().to_numpy(), np.array(numbers, np.int64))
             shard = self._shard.get(codes)
         return shard.astype(np.uint16)  # of 16 bits numpy sorts by radix

@@ -31,7 +31,7 @@ from flows.wiring import schema_source
 from ops.console import err, out
 from ops.demo.board import Board
 from ops.demo.offline import INPUT, RESULTS, Demo, compare
-from ops.run_cli import DATASETS
+from ops.run_cli import APPLICATIONS, DEAD_LETTERS, Flow
 from ops.services import Services
 from ops.services.processes import free_ports
 from ops.settings import Settings, load_settings
@@ -70,7 +70,7 @@ def run_live(folder: Path, options: Options, speed: float) -> Demo | None:
         PublishError: Kafka does not take the telemetry, or the flow has ended.
     """
     prepare(folder / INPUT)
-    for dataset in DATASETS:
+    for dataset in (*APPLICATIONS[Flow.LINE_LOSS].datasets, DEAD_LETTERS):
         clear_dataset(folder / RESULTS, dataset)
     with _ended_in_order(), Services(folder / "services", say=lambda line: err.print(line, markup=False)) as services:
         (port,) = free_ports(1)

@@ -18,7 +18,7 @@ from ops.demo.findings import findings_of
 from ops.report import write_report
 from ops.report.data import Results, read_results, read_truth
 from ops.report.totals import LEVELS, per_element
-from ops.run_cli import accounting_table, replay_folder
+from ops.run_cli import Flow, accounting_table, replay_folder
 from ops.settings import load_settings
 
 METERS, DAYS = 2_000, 3.0
@@ -71,7 +71,7 @@ def run_offline(folder: Path, options: Options) -> Demo:
             "runtime": {"replay_batch_rows": _BATCH_ROWS},
         },
     )
-    counts = replay_folder(settings, given, 1)
+    counts = replay_folder(settings, given, 1)[Flow.LINE_LOSS]
     out.print(accounting_table(counts))
     return compare(folder, given / f"{NETWORK}.parquet", counts)
 

@@ -11,7 +11,7 @@ import pytest
 from connectors.simulation.options import Options, preset
 from connectors.simulation.simulation import Simulation
 from connectors.simulation.write import write_simulation
-from ops.run_cli import replay_folder
+from ops.run_cli import Flow, replay_folder
 from ops.settings import load_settings
 
 METERS = 250
@@ -21,7 +21,7 @@ def found_and_true(folder: Path, **changes: Any) -> pl.DataFrame:
     """Of every element and window what was found, and the truth."""
     write_simulation(Simulation(Options(meters=METERS, days=0.5, seed=2, **changes)), folder / "input")
     settings = load_settings(environ={}, overrides={"parquet": {"output": folder / "results"}})
-    counts = replay_folder(settings, folder / "input", 1)
+    counts = replay_folder(settings, folder / "input", 1)[Flow.LINE_LOSS]
     assert counts["in"] == counts["used"] + counts["duplicate"]
     truth = pl.read_parquet(folder / "input" / "truth" / "areas.parquet")
     window = pl.col("window_start").dt.truncate("15m")  # the truth is by interval of reading

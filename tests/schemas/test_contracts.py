@@ -35,6 +35,7 @@ def test_all_topics_have_a_contract() -> None:
         "grid.network.v1",
         "grid.meter-energy.v1",
         "grid.line-loss.v1",
+        "grid.ied-anomaly.v1",
         "grid.dead-letter.v1",
     }
 

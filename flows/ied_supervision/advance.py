@@ -1,0 +1,257 @@
+"""From messages to anomalies: what a state becomes, and what is said, when event time goes on.
+
+All is judged in the order of event time, so that neither the order of arrival nor how the messages are cut into rounds
+makes a difference: a round of the messages received before a moment gives what two rounds of them give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from flows.ied_supervision import pace
+from flows.ied_supervision.blocks import Blocks
+from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
+from flows.ied_supervision.continuity import STATE, walk
+from flows.ied_supervision.episode import MOST_ACCUSED, Episode, Revision
+from flows.ied_supervision.messages import UNKNOWN, Ints, Messages
+from flows.ied_supervision.policy import Policy
+from flows.ied_supervision.rule import UNTIL_GONE, Bools, Rule, all_rules
+from flows.ied_supervision.rules.silence import RULE as SILENCE
+from flows.ied_supervision.seen import Seen, shown
+from flows.ied_supervision.state import State
+
+Row = dict[str, Any]
+
+
+def advance(
+    state: State, blocks: Blocks, policy: Policy, messages: Messages, until: int, settled: State | None = None
+) -> list[Row]:
+    """Look at messages, and let event time go on.
+
+    Args:
+        state: changed.
+        blocks: of at least the messages' indices.
+        policy: how the rules are tuned.
+        messages: ordered; all that was received from the state's ``until`` on and before ``until``, and that is not yet
+            in the state.
+        until: µs since 1970; what was received then is not among the messages.
+        settled: what the state was copied from, where later messages may still be put before these.
+
+    Returns:
+        rows of ``IedAnomaly``, times in µs; of one anomaly in the order of their revisions.
+    """
+    state.reach(len(blocks))
+    return _Round(state, blocks, policy, messages, until, settled).rows()
+
+
+@dataclass(slots=True)
+class _Round:
+    """One round; see ``advance``."""
+
+    state: State
+    blocks: Blocks
+    policy: Policy
+    messages: Messages
+    until: int
+    settled: State | None
+    said: list[Row] = field(default_factory=list)
+    starts: Ints = field(init=False)
+    ends: Ints = field(init=False)
+    base: Ints = field(init=False)
+
+    def rows(self) -> list[Row]:
+        state, m, every = self.state, self.messages, np.arange(len(self.blocks))
+        self.starts = np.searchsorted(m.block, every, side="left")
+        self.ends = np.searchsorted(m.block, every, side="right")
+        self.base = state.ordinal.copy()
+        last_before = state.rhythm.last.copy()
+        walked = walk(state.lines, m)
+        genuine = walked.line == walked.trusted
+        values = np.column_stack([m.conf_rev, m.num_entries, m.app_id, m.address])
+        usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
+        tells_time = (m.st_num == UNKNOWN) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
+        paced = pace.follow(state.pace, m, tells_time)
+        seen = Seen(m, walked, paced, usual, self.blocks.addresses)
+        before, due = state.rhythm.follow(m.block, m.received, m.time_allowed_to_live_ms)
+        for rule in all_rules().values():
+            if rule.shows is not None:
+                self._of_rule(rule, seen)
+        fallen, heard = self._silences(before, due)
+        np.add.at(state.ordinal, m.block, 1)
+        busy = self.ends > self.starts
+        state.last_st[busy], state.last_sq[busy] = (column[self.ends[busy] - 1] for column in (m.st_num, m.sq_num))
+        for row in CommonCauses(state, self.blocks, m, last_before, self.settled).rows(fallen, heard):
+            self._say(*row)
+        state.until = self.until
+        return self.said
+
+    # ----------------------------------------------------------------- anomalies
+
+    def _say(self, episode: Episode, revision: int, *, mute: bool = False) -> None:
+        episode.revision = revision
+        tuned = self.policy.of(episode.rule, episode.ied_id, episode.control_block or "")
+        if not tuned.mute and not mute:
+            self.said.append(episode.row(tuned.severity))
+
+    def _revision(self, block: int, messages: int, *, timer: bool = False) -> int:
+        settled = None if self.settled is None else self._settled_ordinal(block)
+        return Revision(settled).of(messages, timer=timer)
+
+    def _settled_ordinal(self, block: int) -> int:
+        assert self.settled is not None
+        return int(self.settled.ordinal[block]) if block < len(self.settled.ordinal) else 0
+
+    def _ordinal_at(self, block: int, time: int) -> int:
+        """How many of the block's messages have been received up to a time of this round."""
+        low, high = int(self.starts[block]), int(self.ends[block])
+        return int(self.base[block] + np.searchsorted(self.messages.received[low:high], time, side="right"))
+
+    # --------------------------------------------------------------------- rules
+
+    def _of_rule(self, rule: Rule, seen: Seen) -> None:
+        assert rule.shows is not None
+        m = self.messages
+        limit = self.policy.limits(rule, self.blocks.names)
+        shows = rule.shows(seen, limit if isinstance(limit, float | int) else limit[m.block])
+        touched = {block for block, kind in self.state.open if kind == rule.kind}
+        touched.update(np.unique(m.block[shows]).tolist())
+        if not touched:
+            return
+        accuses = None if rule.accuses is None else rule.accuses(seen)
+        gone = ~shows & seen.genuine if rule.hold == UNTIL_GONE else None
+        for block in sorted(touched):
+            self._of_block(rule, seen, block, shows, accuses, gone)
+
+    def _of_block(
+        self, rule: Rule, seen: Seen, block: int, shows: Bools, accuses: Bools | None, gone: Bools | None
+    ) -> None:
+        """The anomalies of one rule and block in this round."""
+        low, high = int(self.starts[block]), int(self.ends[block])
+        rows = low + np.flatnonzero(shows[low:high])
+        ends = None if gone is None else low + np.flatnonzero(gone[low:high])
+        received, hold = self.messages.received, self.policy.of(rule, *self.blocks.names[block]).hold
+        episode = self.state.open.pop((block, rule.kind), None)
+        if len(rows) and ends is not None:
+            parts = np.split(rows, np.flatnonzero(np.diff(np.searchsorted(ends, rows))) + 1)
+        elif len(rows):
+            parts = np.split(rows, np.flatnonzero(np.diff(received[rows]) > hold) + 1)
+        else:
+            parts = []
+        if episode is not None:
+            first = int(parts[0][0]) if parts else None
+            closing = self._closing(episode, -1, first, ends, hold)
+            if closing is not None:
+                self._clear(episode, block, *closing)
+                episode = None
+        for place, part in enumerate(parts):
+            if episode is None:
+                episode = self._raise(rule, seen, block, int(part[0]))
+                self._go_on(episode, seen, block, part[:1], accuses)
+                if len(part) > 1:
+                    self._go_on(episode, seen, block, part[1:], accuses)
+            else:
+                self._go_on(episode, seen, block, part, accuses)
+            following = int(parts[place + 1][0]) if place + 1 < len(parts) else None
+            closing = self._closing(episode, int(part[-1]), following, ends, hold)
+            if closing is not None:
+                self._clear(episode, block, *closing)
+                episode = None
+        if episode is not None:
+            self.state.open[block, rule.kind] = episode
+
+    def _closing(
+        self, episode: Episode, row: int, following: int | None, ends: Ints | None, hold: int
+    ) -> tuple[int, bool] | None:
+        """When an anomaly ends before the following row that shows it, and whether only by time; None: not yet."""
+        m = self.messages
+        if ends is not None:
+            at = int(np.searchsorted(ends, row, side="right"))
+            if at < len(ends) and (following is None or ends[at] < following):
+                return int(m.received[ends[at]]), False
+            return None
+        if following is not None and m.received[following] - episode.last <= hold:
+            return None
+        return (episode.last + hold, True) if episode.last + hold < self.until else None
+
+    def _raise(self, rule: Rule, seen: Seen, block: int, row: int) -> Episode:
+        ied, control_block = self.blocks.names[block]
+        time = int(self.messages.received[row])
+        return Episode(
+            rule.kind, ied, control_block, time, time, time, time, 0, 0, rule.says(seen, row), seen.named(row)
+        )
+
+    def _go_on(self, episode: Episode, seen: Seen, block: int, rows: Ints, accuses: Bools | None) -> None:
+        """More messages show an anomaly."""
+        last = int(rows[-1])
+        latest = episode.rule.says(seen, last)
+        first = {name: episode.evidence[name] for name in ("expected", "seen") if name in episode.evidence}
+        episode.evidence = {**latest, **first}
+        if episode.count and latest.get("seen") != first.get("seen"):
+            episode.evidence["latest"] = latest.get("seen", "")
+        episode.count += len(rows)
+        episode.last = episode.updated = int(self.messages.received[last])
+        episode.last_message = seen.named(last)
+        if accuses is not None:
+            accused = rows[accuses[rows]]
+            room = MOST_ACCUSED - len(episode.accused)
+            episode.accused += self.messages.received[accused[:room]].tolist()
+            episode.accused_count += len(accused)
+        self._say(episode, self._revision(block, int(self.base[block]) + last - int(self.starts[block]) + 1))
+
+    def _clear(self, episode: Episode, block: int, time: int, by_time: bool) -> None:
+        episode.end = episode.last if by_time else time
+        episode.updated = time
+        self._say(episode, self._revision(block, self._ordinal_at(block, time), timer=by_time))
+
+    # ------------------------------------------------------------------- silence
+
+    def _silences(self, before: Ints, due: Ints) -> tuple[list[Fallen], list[Heard]]:
+        """Blocks that have fallen silent, and those that have been heard again; in no order."""
+        state, m = self.state, self.messages
+        limit = self.policy.limits(SILENCE, self.blocks.names)
+        grace = np.broadcast_to(np.asarray(limit) * 1e6, len(self.blocks)).astype(np.int64)
+        fallen: list[Fallen] = []
+        heard: list[Heard] = []
+        silent = {block: episode for (block, kind), episode in state.open.items() if kind == SILENCE.kind}
+        late = np.flatnonzero((due > 0) & (m.received > due + grace[m.block]))
+        for row in late.tolist():
+            block, raised_at = int(m.block[row]), int(due[row] + grace[m.block[row]])
+            episode = silent.pop(block, None)
+            if episode is None:
+                promised = int(due[row] - before[row])
+                episode = self._silent(block, int(before[row]), promised, raised_at, row)
+                fallen.append(Fallen(raised_at, block, episode))
+            heard.append(Heard(int(m.received[row]), block, episode))
+        for one in state.rhythm.overdue(self.until, grace).tolist():
+            if one not in silent:
+                last, promised = int(state.rhythm.last[one]), int(state.rhythm.live[one])
+                episode = self._silent(one, last, promised, last + promised + int(grace[one]), int(self.ends[one]))
+                fallen.append(Fallen(episode.detected, one, episode))
+        return fallen, heard
+
+    def _silent(self, block: int, last: int, promised: int, raised_at: int, row: int) -> Episode:
+        """A new silence; ``row`` is the one after its last message, if that is of this round."""
+        ied, control_block = self.blocks.names[block]
+        m = self.messages
+        if row > self.starts[block]:
+            st, sq = int(m.st_num[row - 1]), int(m.sq_num[row - 1])
+        else:
+            st, sq = int(self.state.last_st[block]), int(self.state.last_sq[block])
+        numbers = "" if sq == UNKNOWN else f"{max(st, 0)}/{sq}@"
+        evidence = {"expected": f"a message within {promised / 1e6:.3f} s", "seen": "none"}
+        return Episode(
+            SILENCE.kind,
+            ied,
+            control_block,
+            last,
+            raised_at,
+            raised_at,
+            last,
+            0,
+            0,
+            evidence,
+            last_message=f"{numbers}{shown(last)}",
+        )

@@ -1,0 +1,191 @@
+"""Devices of one substation that fall silent together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from flows.ied_supervision.blocks import Blocks
+from flows.ied_supervision.episode import Episode, Revision
+from flows.ied_supervision.messages import Ints, Messages
+from flows.ied_supervision.rules.common_cause import RULE
+from flows.ied_supervision.rules.silence import RULE as SILENCE
+from flows.ied_supervision.seen import shown
+from flows.ied_supervision.state import State, Together
+
+_LEAST = 3
+_HEARD_US = 3_600_000_000  # devices not heard for longer are no longer there
+
+
+@dataclass(frozen=True, slots=True)
+class Fallen:
+    """A block has fallen silent: when that was seen, µs since 1970."""
+
+    time: int
+    block: int
+    episode: Episode
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A silent block has been heard again: when, µs since 1970."""
+
+    time: int
+    block: int
+    episode: Episode
+
+
+@dataclass(slots=True)
+class CommonCauses:
+    """Walks through the silences of a round in the order of event time.
+
+    Attributes:
+        state: after the round, but for its stations and silences, which are changed.
+        blocks: all blocks.
+        messages: the round's, ordered.
+        last_before: when each block was heard last before the round; [blocks].
+        settled: what the state was copied from; None where it is settled itself.
+    """
+
+    state: State
+    blocks: Blocks
+    messages: Messages
+    last_before: Ints
+    settled: State | None
+
+    def rows(self, fallen: list[Fallen], heard: list[Heard]) -> Iterator[tuple[Episode, int]]:
+        """Each silence, its end, and what they have in common, as (anomaly as it is now, revision)."""
+        m = self.messages
+        if fallen or heard:
+            of_block = np.array(self.blocks.station)[m.block]
+            events: list[Fallen | Heard] = [*fallen, *heard]
+            stations = {self.blocks.station[one.block] for one in events}
+            arrived = {station: np.sort(m.received[of_block == station]) for station in stations}
+            # At the same time silences first: a message that ends one comes after it.
+            events.sort(key=lambda one: (one.time, isinstance(one, Heard), self.blocks.names[one.block], one.block))
+            for event in events:
+                station = self.blocks.station[event.block]
+                together = self.state.stations.setdefault(station, Together())
+                messages = together.heard + int(np.searchsorted(arrived[station], event.time, side="right"))
+                if isinstance(event, Fallen):
+                    yield from self._fallen(event, station, together, messages)
+                else:
+                    yield from self._heard(event, station, together, messages)
+        counts = np.bincount(np.array(self.blocks.station, np.int64)[m.block], minlength=len(self.blocks.stations))
+        for station in np.flatnonzero(counts).tolist():
+            self.state.stations.setdefault(station, Together()).heard += int(counts[station])
+
+    # --------------------------------------------------------------------- fallen
+
+    def _fallen(self, event: Fallen, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:
+        episode, device = event.episode, self.blocks.device[event.block]
+        self.state.open[event.block, SILENCE.kind] = episode
+        ordinal = self._ordinal_at(event.block, event.time)
+        yield episode, self._block_revision(event.block, ordinal, more=0)
+        since = self._heard_last(device, event.time)
+        if since > episode.start + 1_000_000:  # another block of the device still speaks
+            return
+        together.silent.setdefault(device, since)
+        window = int(RULE.limit * 1e6)
+        common = together.episode
+        if common is not None:
+            if device in together.members:
+                yield from self._linked([event.block], common)
+            elif abs(since - common.start) <= window:
+                together.members.add(device)
+                common.evidence = self._evidence(together.members, station, event.time)
+                common.updated = event.time
+                yield common, self._station_revision(station, messages, more=len(together.members))
+                yield from self._linked(self.blocks.of_device[device], common)
+            return
+        near = {one for one, at in together.silent.items() if abs(at - since) <= window}
+        start = min(together.silent[one] for one in near)
+        there = [one for one in self.blocks.in_station[station] if self._was_heard(one, start)]
+        if len(near) < _LEAST or 2 * len(near) < len(there):
+            return
+        common = Episode(
+            RULE.kind, self.blocks.stations[station], None, start, event.time, event.time, event.time, 0, 0, {}
+        )
+        together.episode, together.members = common, near
+        common.evidence = self._evidence(near, station, event.time)
+        yield common, self._station_revision(station, messages, more=len(together.members))
+        for member in sorted(near, key=lambda one: self.blocks.devices[one]):
+            yield from self._linked(self.blocks.of_device[member], common)
+
+    def _linked(self, blocks: list[int], common: Episode) -> Iterator[tuple[Episode, int]]:
+        """Silences of blocks, once more, with the group."""
+        for block in blocks:
+            episode = self.state.open.get((block, SILENCE.kind))
+            if episode is not None and episode.group_id is None:
+                episode.group_id = common.anomaly_id
+                yield episode, self._block_revision(block, self._ordinal_at(block, episode.detected), more=1)
+
+    def _evidence(self, members: set[int], station: int, time: int) -> dict[str, str]:
+        names = sorted(self.blocks.devices[one] for one in members)
+        there = len(self.blocks.in_station[station])
+        return {
+            "expected": "devices that fail one by one",
+            "seen": f"{len(names)} of {there} devices",
+            "devices": ", ".join(names[:50]),
+            "latest": shown(time),
+        }
+
+    # ---------------------------------------------------------------------- heard
+
+    def _heard(self, event: Heard, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:
+        episode, device = event.episode, self.blocks.device[event.block]
+        del self.state.open[event.block, SILENCE.kind]
+        episode.end = episode.updated = event.time
+        episode.evidence = {**episode.evidence, "seen": f"none for {(event.time - episode.start) / 1e6:.3f} s"}
+        yield episode, self._block_revision(event.block, self._ordinal_at(event.block, event.time), message=True)
+        together.silent.pop(device, None)
+        common = together.episode
+        if common is None or device not in together.members:
+            return
+        if not any(one in together.silent for one in together.members):
+            common.end = common.updated = event.time
+            yield common, self._station_revision(station, messages, message=True)
+            together.episode, together.members = None, set()
+
+    # ------------------------------------------------------------------ revisions
+
+    def _block_revision(self, block: int, messages: int, *, more: int = 0, message: bool = False) -> int:
+        settled = None
+        if self.settled is not None:
+            known = self.settled.ordinal
+            settled = int(known[block]) if block < len(known) else 0
+        return Revision(settled).of(messages, timer=not message, more=more)
+
+    def _station_revision(self, station: int, messages: int, *, more: int = 0, message: bool = False) -> int:
+        settled = None
+        if self.settled is not None:
+            known = self.settled.stations.get(station)
+            settled = 0 if known is None else known.heard
+        return Revision(settled).of(messages, timer=not message, more=more)
+
+    # ----------------------------------------------------------------------- when
+
+    def _span(self, block: int) -> tuple[int, int]:
+        low, high = np.searchsorted(self.messages.block, (block, block + 1))
+        return int(low), int(high)
+
+    def _ordinal_at(self, block: int, time: int) -> int:
+        """How many of a block's messages have been received up to a time of this round."""
+        low, high = self._span(block)
+        since = int(np.searchsorted(self.messages.received[low:high], time, side="right"))
+        return int(self.state.ordinal[block]) - (high - low) + since
+
+    def _heard_last(self, device: int, time: int) -> int:
+        """When a device was heard last up to a time, µs since 1970."""
+        latest = 0
+        for block in self.blocks.of_device[device]:
+            low, high = self._span(block)
+            since = int(np.searchsorted(self.messages.received[low:high], time, side="right"))
+            latest = max(latest, int(self.messages.received[low + since - 1] if since else self.last_before[block]))
+        return latest
+
+    def _was_heard(self, device: int, time: int) -> bool:
+        """Whether a device was there by a time."""
+        return self._heard_last(device, time) > time - _HEARD_US

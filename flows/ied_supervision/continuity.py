@@ -1,0 +1,401 @@
+"""Who sends the messages of a GOOSE control block: lines of continuity.
+
+A publisher counts: ``sqNum`` with every retransmission, ``stNum`` with every change of its data set, whose time ``t``
+then stands still (IEC 61850-8-1, 18.1; IEC 61850-7-2, 18.2). So each message continues what one publisher has sent
+before, or begins something new. Where somebody else sends under the same reference there are two such lines. What the
+lines have in common before they part is the trunk: the genuine publisher goes on from there, in its own rhythm.
+
+The walk is made message by message, in the order of event time; all else in the supervision is columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from connectors.compiled import compiled
+from flows.ied_supervision.messages import UNKNOWN, Ints, Messages
+
+LINES = 4
+"""Publishers that are told apart under one reference."""
+
+# How a message goes on from its line.
+FIRST, NEXT, LOST, STATE, LOST_STATE, REPEATED, RESTART, JUMP, FORK, TWIN, RIVAL = range(11)
+
+_FIELDS = (
+    "used",
+    "received",
+    "time",
+    "st",
+    "sq",
+    "address",
+    "state_payload",
+    "count",
+    "born",
+    "before_time",
+    "before_st",
+    "before_sq",
+    "before_received",
+    "before_payload",
+    "before_count",
+    "trunk",
+    "strikes",
+    "unchanged",
+    "kept_beat",
+    "missed_beat",
+)
+_F = {name: place for place, name in enumerate(_FIELDS)}
+(
+    _USED,
+    _RECEIVED,
+    _TIME,
+    _ST,
+    _SQ,
+    _ADDRESS,
+    _PAYLOAD,
+    _COUNT,
+    _BORN,
+    _B_TIME,
+    _B_ST,
+    _B_SQ,
+    _B_RECEIVED,
+    _B_PAYLOAD,
+    _B_COUNT,
+    _TRUNK,
+    _STRIKES,
+    _UNCHANGED,
+    _KEPT,
+    _MISSED,
+) = range(len(_FIELDS))
+
+_ACTIVE_US = 5_000_000  # a line that has been silent for longer speaks no more
+_STEADY = 8  # sqNum from which on retransmissions have their steady interval
+_BEAT_OFF = 8  # an interval farther off than the eighth part is not the publisher's
+_MOST_LOST = 10_000
+
+# Strikes against a line, in thousandths of a logarithm of the odds.
+_NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN = 6_000, 12_000, 4_000, 8_000
+
+
+@dataclass(slots=True)
+class Lines:
+    """The lines of blocks.
+
+    Attributes:
+        table: [blocks, LINES, fields].
+        period: the steady interval of each block's publisher, µs, 0 while unknown; [blocks].
+        trusted: the line that is taken for the genuine one; [blocks].
+    """
+
+    table: Ints
+    period: Ints
+    trusted: Ints
+
+    @classmethod
+    def none(cls) -> Lines:
+        """Of no blocks."""
+        return cls(np.zeros((0, LINES, len(_FIELDS)), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    def reach(self, blocks: int) -> None:
+        """Make room for blocks."""
+        more = blocks - len(self.period)
+        if more > 0:
+            self.table = np.concatenate([self.table, np.zeros((more, LINES, len(_FIELDS)), np.int64)])
+            self.period = np.concatenate([self.period, np.zeros(more, np.int64)])
+            self.trusted = np.concatenate([self.trusted, np.zeros(more, np.int64)])
+
+    def copy(self) -> Lines:
+        """A copy that can go its own way."""
+        return Lines(self.table.copy(), self.period.copy(), self.trusted.copy())
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What the walk tells of each message; all [n].
+
+    Attributes:
+        line: which line it belongs to.
+        how: how it goes on from it: ``FIRST`` to ``RIVAL``.
+        gap: µs since the message before it of the same line; 0 without one.
+        lost: messages that were not seen between the two.
+        altered: the data are not those with which its state began.
+        unchanged: its state has begun without any change of data.
+        interleaved: another line has spoken since the message before it.
+        trusted: the line that was taken for the genuine one then.
+        lead: by how much that was likelier than the likeliest other one, as a logarithm of the odds, in thousandths;
+            0 where there was no other.
+        old: its numbers are behind those of the trusted line, and it is not of it.
+        period: steady interval of the publisher, µs, 0 while unknown.
+    """
+
+    line: Ints
+    how: Ints
+    gap: Ints
+    lost: Ints
+    altered: npt.NDArray[np.bool_]
+    unchanged: npt.NDArray[np.bool_]
+    interleaved: npt.NDArray[np.bool_]
+    trusted: Ints
+    lead: Ints
+    old: npt.NDArray[np.bool_]
+    period: Ints
+
+    @classmethod
+    def nothing(cls, n: int) -> Walked:
+        """Of messages without any numbers: each is its publisher's."""
+        numbers = [np.zeros(n, np.int64) for _ in range(6)]
+        flags = [np.zeros(n, bool) for _ in range(4)]
+        how = np.full(n, UNKNOWN, np.int64)
+        return cls(
+            numbers[0],
+            how,
+            numbers[1],
+            numbers[2],
+            flags[0],
+            flags[1],
+            flags[2],
+            numbers[3],
+            numbers[4],
+            flags[3],
+            numbers[5],
+        )
+
+
+def walk(lines: Lines, messages: Messages) -> Walked:
+    """Follow the lines through messages, and bring them up to date.
+
+    Args:
+        lines: of at least as many blocks as occur; changed.
+        messages: ordered; those without ``stNum``, which are no GOOSE, are passed over.
+    """
+    found = Walked.nothing(len(messages))
+    _walk(
+        lines.table,
+        lines.period,
+        lines.trusted,
+        messages.block,
+        messages.received,
+        messages.time,
+        messages.st_num,
+        messages.sq_num,
+        messages.address,
+        messages.payload,
+        messages.time_allowed_to_live_ms,
+        found.line,
+        found.how,
+        found.gap,
+        found.lost,
+        found.altered,
+        found.unchanged,
+        found.interleaved,
+        found.trusted,
+        found.lead,
+        found.old,
+        found.period,
+    )
+    return found
+
+
+@compiled
+def _score(line: Ints) -> int:
+    """How likely a line is the genuine publisher's, as a logarithm of odds, in thousandths."""
+    trunk = line[_TRUNK] + line[_COUNT]
+    rhythm = min(max(500 * (line[_KEPT] - line[_MISSED]), -8_000), 8_000)
+    score: int = int(1_000 * np.log1p(trunk)) + rhythm - line[_STRIKES]
+    return score
+
+
+@compiled
+def _follows(sq: int, last: int) -> bool:
+    return sq == last + 1 or (last == 0xFFFF_FFFF and sq in (0, 1))
+
+
+@compiled
+def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no other with arrays
+    table: Ints,
+    period: Ints,
+    trusted: Ints,
+    block: Ints,
+    received: Ints,
+    times: Ints,
+    st_num: Ints,
+    sq_num: Ints,
+    address: Ints,
+    payload: Ints,
+    live_ms: Ints,
+    out_line: Ints,
+    out_how: Ints,
+    out_gap: Ints,
+    out_lost: Ints,
+    out_altered: npt.NDArray[np.bool_],
+    out_unchanged: npt.NDArray[np.bool_],
+    out_interleaved: npt.NDArray[np.bool_],
+    out_trusted: Ints,
+    out_lead: Ints,
+    out_old: npt.NDArray[np.bool_],
+    out_period: Ints,
+) -> None:
+    for n in range(len(block)):
+        if st_num[n] == UNKNOWN:
+            continue
+        b, now, t, st, sq = block[n], received[n], times[n], st_num[n], sq_num[n]
+        of_block = table[b]
+        active_us = max(_ACTIVE_US, 3_000 * live_ms[n])
+        best, how, rank, lost = -1, FIRST, 0, 0
+        any_used, any_active = False, False
+        for place in range(LINES):
+            line = of_block[place]
+            if not line[_USED]:
+                continue
+            any_used = True
+            active = now - line[_RECEIVED] <= active_us
+            any_active |= active
+            # Whoever has been silent for long is back only if it was trusted.
+            if not active and place != trusted[b]:
+                continue
+            if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
+                continue
+            same_state = st == line[_ST] and t == line[_TIME]
+            same_data = payload[n] == line[_PAYLOAD]
+            missed = sq - line[_SQ] - 1
+            this_how, this_rank, this_lost = RIVAL, 0, 0
+            if same_state and _follows(sq, line[_SQ]):
+                this_how, this_rank = NEXT, 9 if same_data else 5
+            elif st == line[_ST] + 1 and sq <= 1 and t >= line[_TIME] and t != line[_TIME]:
+                this_how, this_rank = STATE, 5 if same_data else 8
+            elif same_state and sq == line[_SQ]:
+                this_how, this_rank = (REPEATED, 3) if same_data else (TWIN, 2)
+            elif same_state and 0 < missed <= _MOST_LOST:
+                this_how, this_rank, this_lost = LOST, 6 if same_data else 0, missed
+            elif line[_ST] < st <= line[_ST] + 50 and t > line[_TIME]:
+                this_how, this_rank, this_lost = LOST_STATE, 4, st - line[_ST] - 1 + sq
+            # More than can have been sent in the time.
+            if this_lost > 10 + 2 * (now - line[_RECEIVED]) // 1_000_000:
+                this_rank = 0
+            if this_rank == 0:
+                continue
+            this_rank = 2 * this_rank + (place == trusted[b])
+            if this_rank > rank:
+                best, how, rank, lost = place, this_how, this_rank, this_lost
+        source = best if how == TWIN else -1
+        if rank < 2 * 7:
+            # What was sent before a state began that somebody else may have made up.
+            for place in range(LINES):
+                line = of_block[place]
+                if not line[_USED] or line[_B_COUNT] == 0 or now - line[_B_RECEIVED] > active_us:
+                    continue
+                if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
+                    continue
+                goes_on = st == line[_B_ST] and t == line[_B_TIME] and 0 < sq - line[_B_SQ] <= 20
+                forks = st == line[_B_ST] + 1 and sq <= 1 and t > line[_B_TIME] and t != line[_TIME]
+                if goes_on or forks:
+                    source, best, how, lost = place, -1, FORK, 0
+                    if goes_on:
+                        line[_STRIKES] += _LEFT_THE_TRUNK
+                    break
+        if how == TWIN:
+            best = -1
+        if best < 0 and source < 0 and any_used and not any_active:
+            # Nobody else is there: the same publisher, whose numbers have started again, or jumped.
+            keeper = of_block[trusted[b]]
+            if address[n] == keeper[_ADDRESS] or address[n] == UNKNOWN:
+                best, how = trusted[b], RESTART if st <= 1 and sq <= 1 else JUMP
+        if best < 0:
+            best = 0
+            for place in range(LINES):
+                if not of_block[place, _USED]:
+                    best = place
+                    break
+                if place not in (trusted[b], source) and (
+                    best in (trusted[b], source) or of_block[place, _RECEIVED] < of_block[best, _RECEIVED]
+                ):
+                    best = place
+            line = of_block[best]
+            if source >= 0:
+                parent = of_block[source].copy()
+                line[:] = 0
+                line[_TRUNK] = parent[_B_COUNT]
+                line[_RECEIVED] = parent[_B_RECEIVED] if how == FORK else parent[_RECEIVED]
+                line[_TIME], line[_ST], line[_SQ] = parent[_B_TIME], parent[_B_ST], parent[_B_SQ]
+                line[_PAYLOAD] = parent[_B_PAYLOAD]
+                if how == TWIN:
+                    line[_B_TIME], line[_B_ST], line[_B_SQ] = parent[_B_TIME], parent[_B_ST], parent[_B_SQ]
+                    line[_B_RECEIVED], line[_B_PAYLOAD] = parent[_B_RECEIVED], parent[_B_PAYLOAD]
+                    line[_B_COUNT] = parent[_B_COUNT]
+            else:
+                keeper_address = of_block[trusted[b], _ADDRESS]
+                line[:] = 0
+                line[_ST] = -2
+                how = FIRST
+                if any_used:
+                    how = RESTART if st <= 1 and sq <= 1 else RIVAL
+                    line[_STRIKES] = _NO_ORIGIN
+                    if address[n] != keeper_address and address[n] != UNKNOWN:
+                        line[_STRIKES] += _FOREIGN
+            line[_USED] = 1
+            line[_BORN] = now
+            line[_ADDRESS] = address[n]
+        keeper = of_block[trusted[b]]
+        behind = st < keeper[_ST] or (st == keeper[_ST] and (t < keeper[_TIME] or sq < keeper[_SQ]))
+        out_old[n] = behind and keeper[_USED] and best != trusted[b]
+        out_period[n] = period[b]
+        line = of_block[best]
+        gap = now - line[_RECEIVED] if line[_RECEIVED] else 0
+        # Has somebody else spoken since this line last did?
+        interleaved = False
+        for place in range(LINES):
+            other = of_block[place]
+            if place != best and other[_USED] and line[_COUNT] > 0 and line[_RECEIVED] < other[_RECEIVED]:
+                interleaved |= now - other[_RECEIVED] <= active_us
+        if st != line[_ST] or t != line[_TIME]:
+            begun = line[_ST] >= 0 and how in (STATE, LOST_STATE, FORK, TWIN)
+            same = begun and payload[n] == line[_PAYLOAD] and payload[n] != 0
+            if how in (STATE, LOST_STATE):
+                line[_B_TIME], line[_B_ST], line[_B_SQ] = line[_TIME], line[_ST], line[_SQ]
+                line[_B_RECEIVED], line[_B_PAYLOAD] = line[_RECEIVED], line[_PAYLOAD]
+                line[_B_COUNT] = line[_TRUNK] + line[_COUNT]
+            if begun and how != FORK:
+                line[_KEPT] = line[_MISSED] = 0
+            line[_UNCHANGED] = 1 if same else 0
+            if same:
+                line[_STRIKES] += _NO_CHANGE
+            line[_PAYLOAD] = payload[n]
+        elif payload[n] != line[_PAYLOAD]:
+            if line[_UNCHANGED]:
+                # The state began with the old data: these are what the device meant.
+                line[_UNCHANGED] = 0
+                line[_PAYLOAD] = payload[n]
+                out_altered[n] = True
+            else:
+                out_altered[n] = True
+        if how == NEXT and sq >= _STEADY and gap > 0:
+            if period[b] and abs(gap - period[b]) * _BEAT_OFF > period[b]:
+                line[_MISSED] = min(line[_MISSED] + 1, 40)
+            elif period[b]:
+                line[_KEPT] = min(line[_KEPT] + 1, 40)
+            if best == trusted[b] and not interleaved:
+                off = gap - period[b]
+                period[b] = gap if not period[b] else period[b] + off // 16
+        line[_TIME], line[_ST], line[_SQ], line[_RECEIVED] = t, st, sq, now
+        line[_COUNT] += 1
+        # Who is genuine?
+        leader, lead, second = trusted[b], _score(of_block[trusted[b]]), np.iinfo(np.int64).min
+        for place in range(LINES):
+            other = of_block[place]
+            if not other[_USED] or now - other[_RECEIVED] > active_us:
+                continue
+            score = _score(other)
+            if place != leader and (score > lead or now - of_block[leader, _RECEIVED] > active_us):
+                leader, lead = place, score
+        for place in range(LINES):
+            other = of_block[place]
+            if place != leader and other[_USED] and now - other[_RECEIVED] <= active_us:
+                second = max(second, _score(other))
+        trusted[b] = leader
+        out_line[n], out_how[n], out_gap[n], out_lost[n] = best, how, gap, lost
+        out_unchanged[n] = line[_UNCHANGED] == 1
+        out_interleaved[n] = interleaved
+        out_trusted[n] = leader
+        out_lead[n] = lead - second if second != np.iinfo(np.int64).min else 0

@@ -1,0 +1,171 @@
+"""Supervision of IEDs: the wiring, from top to bottom.
+
+    messages ──> shards of substations ──> anomalies
+                     └──> late messages, dead letters, counts
+
+The calculations are in ``shard``; it does not know Bytewax.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+from bytewax.outputs import Sink
+
+from connectors.batch import Batch
+from flows.ied_supervision.shard import DEVICE, MESSAGE, Outcome, SupervisionRules, SupervisionShard
+from flows.streaming.event_time import MINIMUM
+from flows.streaming.shards import ShardRouter
+
+NAME = "ied-supervision"
+IED_TOPIC = "grid.ied.v1"
+
+_LOOK_AHEAD_SHARE = 5  # looking ahead takes at most so great a part of the time
+
+Frames = Sink[tuple[str, pl.DataFrame]]
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where results go; any number of sinks each."""
+
+    ied_anomaly: dict[str, Frames] = field(default_factory=dict)
+    dead: dict[str, Frames] = field(default_factory=dict)
+    late: dict[str, Frames] = field(default_factory=dict)
+    counts: Sink[Any] | None = None
+
+
+@dataclass(frozen=True)
+class FlowRules:
+    """All rules of the flow.
+
+    Attributes:
+        supervision: of the shards.
+        shards: units of state.
+        flush_at_end: when the input ends, look at what is not settled yet: in a replay, never on a stream that only
+            pauses.
+        keep_state: whether snapshots are of any use: not where no recovery store is.
+        pace: how often what is not settled yet is looked at; None: never.
+    """
+
+    supervision: SupervisionRules
+    shards: int
+    flush_at_end: bool = False
+    keep_state: bool = True
+    pace: timedelta | None = None
+
+
+def ied_supervision_flow(
+    messages: Source[Batch], sinks: Sinks, rules: FlowRules, flow: Dataflow | None = None
+) -> Dataflow:
+    """The dataflow.
+
+    Args:
+        messages: of ``grid.ied.v1``.
+        sinks: where results go.
+        rules: how results are made.
+        flow: a dataflow that this one is to be part of; None: one of its own.
+    """
+    flow = flow or Dataflow("ied_supervision")
+    batches = op.input("ieds", flow, messages)
+    router = ShardRouter(DEVICE, MESSAGE, rules.shards, rules.supervision.station_of())
+    to_shards = op.flat_map("ied_to_shards", batches, router.pieces)
+    outcomes = op.stateful_batch("supervise", to_shards, lambda state: _ShardLogic(rules, state))
+    anomalies = op.flat_map("ied_anomalies", outcomes, _frames("anomalies"))
+    refused = op.flat_map("ied_refused", batches, _letters("dead"))
+    late = op.merge(
+        "ied_all_late",
+        op.flat_map("ied_too_late", batches, _letters("late")),
+        op.flat_map("ied_too_late_in_shard", outcomes, _frames("late")),
+    )
+    _output("ied_anomaly", anomalies, sinks.ied_anomaly)
+    _output("ied_dead_letters", refused, sinks.dead)
+    _output("late_messages", late, sinks.late)
+    if sinks.counts is not None:
+        counts = op.merge(
+            "ied_all_counts",
+            op.map("ied_count_batches", batches, _count_batch),
+            op.map("ied_count_outcomes", outcomes, _count_outcome),
+        )
+        op.output("ied_counts", counts, sinks.counts)
+    return flow
+
+
+def _output(name: str, stream: KeyedStream[pl.DataFrame], sinks: dict[str, Frames]) -> None:
+    for kind, sink in sinks.items():
+        op.output(f"{name}_{kind}", stream, sink)
+
+
+def _frames(name: str) -> Callable[[tuple[str, Outcome]], Iterable[tuple[str, pl.DataFrame]]]:
+    def pick(item: tuple[str, Outcome]) -> Iterable[tuple[str, pl.DataFrame]]:
+        frame: pl.DataFrame = getattr(item[1], name)
+        return [(item[0], frame)] if frame.height else []
+
+    return pick
+
+
+def _letters(name: str) -> Callable[[Batch], Iterable[tuple[str, pl.DataFrame]]]:
+    def pick(batch: Batch) -> Iterable[tuple[str, pl.DataFrame]]:
+        frame: pl.DataFrame = getattr(batch, name)
+        return [(f"{batch.topic}/{batch.partition}", frame)] if frame.height else []
+
+    return pick
+
+
+def _count_batch(batch: Batch) -> tuple[str, dict[str, Any]]:
+    counted = {"in": batch.taken, "late": batch.late.height, "dead_letter": batch.dead.height}
+    return f"{batch.topic}/{batch.partition}", {"flow": NAME, "topic": batch.topic, "outcomes": counted}
+
+
+def _count_outcome(item: tuple[str, Outcome]) -> tuple[str, dict[str, Any]]:
+    key, outcome = item
+    watermark = None if outcome.watermark == MINIMUM else outcome.watermark
+    return key, {"flow": NAME, "topic": IED_TOPIC, "outcomes": outcome.counts, "watermark": watermark}
+
+
+class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
+    """One shard. The clock decides when it is looked ahead, never what is said in the end."""
+
+    def __init__(self, rules: FlowRules, state: Any) -> None:
+        self._rules = rules
+        fresh = state is None
+        self._shard = SupervisionShard(rules.supervision) if fresh else SupervisionShard.load(rules.supervision, state)
+        self._due = datetime.min.replace(tzinfo=UTC)
+        self._waiting = not fresh
+
+    def on_batch(self, values: list[Batch]) -> tuple[Iterable[Outcome], bool]:
+        outcome = self._shard.take(values)
+        self._waiting = True
+        if self._rules.pace is None or datetime.now(UTC) < self._due:
+            return [outcome], StatefulBatchLogic.RETAIN
+        ahead, _ = self.on_notify()
+        return [outcome, *ahead], StatefulBatchLogic.RETAIN
+
+    def on_notify(self) -> tuple[Iterable[Outcome], bool]:
+        assert self._rules.pace is not None
+        self._waiting = False
+        began = time.monotonic()
+        outcome = self._shard.look_ahead()
+        took = timedelta(seconds=time.monotonic() - began)
+        self._due = datetime.now(UTC) + max(self._rules.pace, _LOOK_AHEAD_SHARE * took)
+        return [outcome], StatefulBatchLogic.RETAIN
+
+    def notify_at(self) -> datetime | None:
+        return self._due if self._waiting and self._rules.pace is not None else None
+
+    def on_eof(self) -> tuple[Iterable[Outcome], bool]:
+        if not self._rules.flush_at_end:
+            return [], StatefulBatchLogic.RETAIN
+        return [self._shard.flush()], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> Any:
+        return self._shard.dump() if self._rules.keep_state else None

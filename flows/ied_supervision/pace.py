@@ -1,0 +1,168 @@
+"""How a block's messages follow one another in time, and how the device's clock runs against the capture's.
+
+Flooding is told by the generic cell rate algorithm (ITU-T I.371, annex A): each message takes up a slot of time, and
+what is in the queue says how much faster than the slots they come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from connectors.compiled import compiled
+from flows.ied_supervision.messages import UNKNOWN, Ints, Messages
+
+SLOT_US = 10_000
+"""A hundred messages a second are what a control block may send for long."""
+
+_CERTAIN = 4  # messages with a time of their own, before a usual offset is known
+_AGREES_US = 100_000  # two offsets that differ by less are of one clock; what has been buffered disagrees
+_ADOPT_US = 3_600_000_000  # an offset that has lasted for so long is the usual one
+
+
+@dataclass(slots=True)
+class Pace:
+    """What is kept of each block; [blocks] each.
+
+    Attributes:
+        queue: theoretical arrival time of the next message, µs since 1970.
+        offset: usual delay from the message's own time to its capture, µs.
+        certain: messages that it rests on.
+        last_offset: of the message before.
+        since: since when it has been another one, µs since 1970, 0 while it is the usual one.
+        sq_num: of the report before, ``UNKNOWN`` before the first.
+        entry: entry id of the report before.
+    """
+
+    queue: Ints
+    offset: Ints
+    certain: Ints
+    last_offset: Ints
+    since: Ints
+    sq_num: Ints
+    entry: Ints
+
+    @classmethod
+    def none(cls) -> Pace:
+        """Of no blocks."""
+        return cls(*(np.zeros(0, np.int64) for _ in fields(cls)))
+
+    def reach(self, blocks: int) -> None:
+        """Make room for blocks."""
+        more = blocks - len(self.queue)
+        for one in fields(self) if more > 0 else ():
+            fill = UNKNOWN if one.name in ("sq_num", "entry") else 0
+            setattr(self, one.name, np.concatenate([getattr(self, one.name), np.full(more, fill, np.int64)]))
+
+    def copy(self) -> Pace:
+        """A copy that can go its own way."""
+        return Pace(*(getattr(self, one.name).copy() for one in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """What the pace tells of messages; all [n].
+
+    Attributes:
+        queued: µs by which the messages are ahead of one in ``SLOT_US``.
+        off: µs by which the device's clock is ahead of what it usually is, 0 where nothing can be told.
+        sq_before: ``SqNum`` of the report before, ``UNKNOWN`` without.
+        entry_before: entry id of the report before, ``UNKNOWN`` without.
+    """
+
+    queued: Ints
+    off: Ints
+    sq_before: Ints
+    entry_before: Ints
+
+
+def follow(pace: Pace, messages: Messages, tells_time: npt.NDArray[np.bool_]) -> Paced:
+    """Take note of messages.
+
+    Args:
+        pace: of at least as many blocks as occur; changed.
+        messages: ordered.
+        tells_time: whether a message's own time is that of its sending; [n].
+    """
+    n = len(messages)
+    found = Paced(
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
+        np.full(n, UNKNOWN, np.int64),
+        np.full(n, UNKNOWN, np.int64),
+    )
+    _follow(
+        pace.queue,
+        pace.offset,
+        pace.certain,
+        pace.last_offset,
+        pace.since,
+        pace.sq_num,
+        pace.entry,
+        messages.block,
+        messages.received,
+        messages.time,
+        messages.st_num,
+        messages.sq_num,
+        messages.entry,
+        tells_time,
+        found.queued,
+        found.off,
+        found.sq_before,
+        found.entry_before,
+    )
+    return found
+
+
+@compiled
+def _follow(
+    queue: Ints,
+    offset: Ints,
+    certain: Ints,
+    last_offset: Ints,
+    since: Ints,
+    last_sq: Ints,
+    last_entry: Ints,
+    block: Ints,
+    received: Ints,
+    times: Ints,
+    st_num: Ints,
+    sq_num: Ints,
+    entry: Ints,
+    tells_time: npt.NDArray[np.bool_],
+    out_queued: Ints,
+    out_off: Ints,
+    out_sq: Ints,
+    out_entry: Ints,
+) -> None:
+    for n in range(len(block)):
+        b, now = block[n], received[n]
+        queue[b] = max(queue[b], now) + SLOT_US
+        out_queued[n] = queue[b] - now
+        if st_num[n] == UNKNOWN:
+            out_sq[n], out_entry[n] = last_sq[b], last_entry[b]
+            if sq_num[n] != UNKNOWN:
+                last_sq[b] = sq_num[n]
+            if entry[n] != UNKNOWN:
+                last_entry[b] = entry[n]
+        if not tells_time[n]:
+            continue
+        delay = now - times[n]
+        agrees = abs(delay - last_offset[b]) <= _AGREES_US
+        if certain[b] == 0 or (certain[b] < _CERTAIN and not agrees):
+            offset[b], certain[b] = delay, 1
+        elif certain[b] < _CERTAIN:
+            certain[b] += 1
+            offset[b] += (delay - offset[b]) // certain[b]
+        elif agrees:
+            out_off[n] = offset[b] - delay
+            if abs(out_off[n]) <= _AGREES_US:
+                since[b] = 0
+                offset[b] += (delay - offset[b]) // 1_024  # slowly, so that it does not run after a drift
+            elif since[b] == 0:
+                since[b] = now
+            elif now - since[b] >= _ADOPT_US:
+                offset[b], since[b] = delay, 0
+        last_offset[b] = delay

@@ -1,0 +1,76 @@
+"""What a rule is. The rules themselves are in ``rules``, one small file each."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from flows.ied_supervision.seen import Seen
+
+Bools = npt.NDArray[np.bool_]
+Limit = float | npt.NDArray[np.float64]
+"""One limit for all messages, or each its own; [n]."""
+
+INFO, WARNING, ALARM = "INFO", "WARNING", "ALARM"
+SEVERITIES = (INFO, WARNING, ALARM)
+
+UNTIL_GONE = -1
+"""In place of a hold: what is shown ends with the first message that does not show it."""
+
+SECOND = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Something that messages, or their absence, can show.
+
+    Attributes:
+        kind: its name, as in ``IedAnomaly.kind``.
+        severity: ``INFO``, ``WARNING`` or ``ALARM``.
+        sentence: what is wrong, for people; formatted with the evidence.
+        shows: which of the messages show it, by the rule's limit; [n]. None: it is the absence of messages that does.
+        says: what was expected and seen, of the message with an index, as evidence.
+        hold: it lasts for so long, µs, after a message that shows it, or ``UNTIL_GONE``.
+        limit: the rule's own limit, if it has one.
+        unit: the limit's unit.
+        accuses: which of the messages are accused of not being the publisher's; None: none are.
+    """
+
+    kind: str
+    severity: str
+    sentence: str
+    shows: Callable[[Seen, Limit], Bools] | None = None
+    says: Callable[[Seen, int], Mapping[str, str]] = lambda seen, n: {}  # noqa: ARG005
+    hold: int = 10 * SECOND
+    limit: float = 0.0
+    unit: str = ""
+    accuses: Callable[[Seen], Bools] | None = None
+
+
+@cache
+def all_rules() -> dict[str, Rule]:
+    """Every rule by its kind: each module of ``rules`` has one, ``RULE``."""
+    return {rule.kind: rule for rule, _ in _found()}
+
+
+@cache
+def explanation(kind: str) -> str:
+    """What a rule means, its clause of the standard and its remedy: the docstring of its module."""
+    return next(text for rule, text in _found() if rule.kind == kind)
+
+
+def _found() -> list[tuple[Rule, str]]:
+    import flows.ied_supervision.rules as package  # noqa: PLC0415 - the rules import this module
+
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+    return [(module.RULE, inspect.getdoc(module) or "") for module in modules]

@@ -1,0 +1,24 @@
+"""The physical device cannot work: severe problems of its hardware.
+
+Clause: IEC 61850-7-4, LPHD.PhyHealth (3, Alarm).
+
+Remedy: do not count on this device; exchange it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flows.ied_supervision.rule import ALARM, UNTIL_GONE, Bools, Limit, Rule
+from flows.ied_supervision.seen import Seen
+
+
+def _shows(seen: Seen, _limit: Limit) -> Bools:
+    return seen.messages.phy_health == 3
+
+
+def _says(seen: Seen, n: int) -> Mapping[str, str]:
+    return {"expected": "Ok (1)", "seen": f"Alarm (3) at {seen.named(n)}"}
+
+
+RULE = Rule("PHY_HEALTH_ALARM", ALARM, "{seen}", _shows, _says, hold=UNTIL_GONE)

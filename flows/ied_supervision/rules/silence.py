@@ -1,0 +1,16 @@
+"""A control block is silent for longer than its messages promise, or than it has ever been.
+
+A GOOSE message says how long it holds, timeAllowedtoLive. Reports and health come in a rhythm that is learned; twice
+the longest usual interval is silence. The limit is what is granted beyond, in seconds. Raised by event time, while the
+device is silent; cleared by the first message.
+
+Clause: IEC 61850-8-1, 18.1.2.5 (timeAllowedtoLive); IEC 61850-7-2, 17.2.3.2.2.10 (integrity period).
+
+Remedy: the device's supply and its connection. Where many are silent together see COMMON_CAUSE.
+"""
+
+from __future__ import annotations
+
+from flows.ied_supervision.rule import ALARM, Rule
+
+RULE = Rule("SILENCE", ALARM, "silent since {last_message}, {expected} were promised", limit=0.5, unit="s")

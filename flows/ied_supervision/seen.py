@@ -1,0 +1,67 @@
+"""What rules look at: messages beside what is known of their control blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from flows.ied_supervision.baseline import FIELDS
+from flows.ied_supervision.continuity import Walked
+from flows.ied_supervision.messages import UNKNOWN, Ints, Messages
+from flows.ied_supervision.pace import Paced
+from flows.ied_supervision.rule import Bools
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """n messages, ordered.
+
+    Attributes:
+        messages: the messages.
+        walked: what the walk along lines tells of GOOSE; others are their publisher's.
+        paced: what the flow of messages in time tells.
+        usual: what their blocks have always carried; [n, ``baseline.FIELDS``].
+        addresses: source addresses by the numbers that messages have of them.
+    """
+
+    messages: Messages
+    walked: Walked
+    paced: Paced
+    usual: Ints
+    addresses: Mapping[int, str]
+
+    @property
+    def genuine(self) -> Bools:
+        """Messages of the line that is taken for the publisher's."""
+        genuine: Bools = self.walked.line == self.walked.trusted
+        return genuine
+
+    def how(self, *kinds: int) -> Bools:
+        """Messages of the publisher's that go on from its line in one of these ways."""
+        return np.isin(self.walked.how, kinds) & self.genuine
+
+    def usually(self, name: str) -> Ints:
+        """The usual values of a field of the baseline; [n]."""
+        return self.usual[:, FIELDS.index(name)]
+
+    def differs(self, name: str, values: Ints) -> Bools:
+        """Where a value is not the usual one; both known; [n]."""
+        usual = self.usually(name)
+        differs: Bools = (usual != UNKNOWN) & (values != UNKNOWN) & (usual != values)
+        return differs
+
+    def named(self, n: int) -> str:
+        """A message as stNum/sqNum@received_time."""
+        m = self.messages
+        numbers = "" if m.sq_num[n] == UNKNOWN else f"{max(m.st_num[n], 0)}/{m.sq_num[n]}@"
+        return f"{numbers}{shown(int(m.received[n]))}"
+
+
+def shown(micros: int) -> str:
+    """A time, µs since 1970, in ISO 8601."""
+    return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,231 @@
+"""One shard of substations: messages wait until no earlier one can come, then they are looked at for good.
+
+What is said of settled messages stands. On a stream that would be as late as the allowed lateness, so what the
+watermark has reached is looked at before, too, with a copy of the state; what later messages then show to have been
+wrong is withdrawn: CLEARED, with ``withdrawn`` in its evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from connectors.batch import LETTER_SCHEMA, Batch
+from flows.ied_supervision.advance import Row, advance
+from flows.ied_supervision.blocks import Blocks, station_by
+from flows.ied_supervision.episode import Revision
+from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.policy import Override, Policy
+from flows.ied_supervision.state import State
+from flows.streaming.event_time import MINIMUM, Watermark
+from flows.streaming.letters import without_late
+from flows.streaming.packing import pack, unpack
+from schemas import contract
+
+TIME, DEVICE = "received_time", "ied_id"
+MESSAGE = tuple(name for name in contract("grid.ied.v1").polars if name != DEVICE)
+"""Columns of a message that a shard uses, beside the device's id."""
+
+_NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
+_TIMES = ("start_time", "detected_time", "updated_time", "end_time")
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionRules:
+    """How the supervision is made; times in µs.
+
+    Attributes:
+        delay: the watermark's, behind the newest message of the slowest partition.
+        lateness: how late a message may come.
+        station: regular expression whose group is the substation of a device.
+        overrides: how the rules are tuned.
+    """
+
+    delay: int
+    lateness: int
+    station: str
+    overrides: tuple[Override, ...] = ()
+
+    def station_of(self) -> Callable[[str], str]:
+        """Gives a device's substation."""
+        return station_by(self.station)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a shard says after a round of input.
+
+    Attributes:
+        anomalies: rows of IedAnomaly.
+        late: letters for the late topic.
+        watermark: µs since 1970.
+        counts: what became of the messages.
+    """
+
+    anomalies: pl.DataFrame
+    late: pl.DataFrame
+    watermark: int
+    counts: dict[str, int]
+
+    @property
+    def dead(self) -> pl.DataFrame:
+        """Letters for the dead-letter topic: a shard has none."""
+        return _NO_LETTERS
+
+
+class SupervisionShard:
+    """The supervision of the substations of one shard.
+
+    Args:
+        rules: the rules.
+    """
+
+    def __init__(self, rules: SupervisionRules) -> None:
+        self.rules = rules
+        self.watermark = Watermark(rules.delay)
+        self._policy = Policy(rules.overrides)
+        self._blocks = Blocks(rules.station_of())
+        self._state = State()
+        self._waiting: list[Messages] = []
+        self._live: dict[str, Row] = {}  # the last row that was said of each anomaly before it was settled
+
+    # ------------------------------------------------------------------- rounds
+
+    def take(self, batches: Iterable[Batch]) -> Outcome:
+        """Take in messages, and look at those that are settled now."""
+        batches = list(batches)
+        counts = {"used": 0, "duplicate": 0, "late": 0}
+        late = []
+        for batch in batches:
+            frame = batch.frame
+            if frame.height and self._state.until != MINIMUM:
+                frame, letters = without_late(batch, frame, self._state.until, device=DEVICE, time=TIME)
+                counts["late"] += letters.height
+                late.append(letters)
+            if frame.height:
+                self._waiting.append(Messages.of(frame, *self._blocks.of(frame)))
+        watermark = self.watermark.observe(batches)
+        rows = [] if watermark == MINIMUM else self._settle(watermark - self.rules.lateness, counts)
+        return self._outcome(rows, late, counts)
+
+    def flush(self) -> Outcome:
+        """The input has ended: look at all of it, and let time go on to its newest message."""
+        counts = {"used": 0, "duplicate": 0, "late": 0}
+        newest = max((int(one.received.max()) for one in self._waiting), default=MINIMUM)
+        newest = max(newest, self.watermark.newest)
+        rows = [] if newest == MINIMUM else self._settle(newest + 1, counts)
+        rows += self._taken_back({}, self._state, Messages.none())
+        self._live = {}
+        self.watermark.value = max(self.watermark.value, newest)
+        return self._outcome(rows, [], counts)
+
+    def look_ahead(self) -> Outcome:
+        """Look at what is not settled yet, as far as the watermark has come."""
+        settled, until = self._state, self.watermark.value
+        if until <= settled.until:
+            return self._outcome([], [], {})
+        messages, _ = self._before(until)
+        ahead = settled.copy()
+        said = {row["anomaly_id"]: row for row in advance(ahead, self._blocks, self._policy, messages, until, settled)}
+        for key, row in said.items():
+            old = self._live.get(key)
+            if old is not None and row["revision"] <= old["revision"]:
+                # The messages have become more, but those up to here as many as they were up to there.
+                row["revision"] = old["revision"]
+                row["revision"] += row != old
+        rows = [row for key, row in said.items() if row != self._live.get(key)]
+        rows += self._taken_back(said, ahead, messages)
+        self._live = said
+        return self._outcome(rows, [], {})
+
+    def _taken_back(self, said: dict[str, Row], state: State, messages: Messages) -> list[Row]:
+        """What was said before it was settled, and is not so."""
+        rows = []
+        lasting = {episode.anomaly_id: episode for episode in state.open.values()}
+        for together in state.stations.values():
+            if together.episode is not None:
+                lasting[together.episode.anomaly_id] = together.episode
+        for key, old in self._live.items():
+            if key in said:
+                continue
+            revision = max(old["revision"] + 1, self._revision_ahead(messages, old))
+            episode = lasting.get(key)
+            if episode is None:
+                rows.append(_withdrawn(old, revision))
+            else:  # it is there, but not as it was said
+                episode.revision = revision
+                rows.append(episode.row(old["severity"]))
+        return rows
+
+    def _settle(self, until: int, counts: dict[str, int]) -> list[Row]:
+        if until <= self._state.until:
+            return []
+        messages, taken = self._before(until)
+        for one in self._waiting:
+            assert not len(one) or self._state.until == MINIMUM or int(one.received.min()) >= self._state.until
+        self._waiting = [rest for one in self._waiting if len(rest := one.take(one.received >= until))]
+        counts["used"] += len(messages)
+        counts["duplicate"] += taken - len(messages)
+        rows = advance(self._state, self._blocks, self._policy, messages, until)
+        for row in rows:
+            old = self._live.get(row["anomaly_id"])
+            if old is not None and row["revision"] > old["revision"]:
+                del self._live[row["anomaly_id"]]
+        return rows
+
+    def _before(self, until: int) -> tuple[Messages, int]:
+        """The waiting messages that were received before a time, ordered, each once; and how many there were."""
+        some = [one if int(one.received.max()) < until else one.take(one.received < until) for one in self._waiting]
+        together = Messages.joined(some)
+        return together.ordered(), len(together)
+
+    def _revision_ahead(self, messages: Messages, row: Row) -> int:
+        """A revision that no row has which rests on less."""
+        name = row["ied_id"], row["control_block"]
+        block = next((n for n, one in enumerate(self._blocks.names) if one == name), None)
+        if block is None or block >= len(self._state.ordinal):
+            return 0
+        settled = int(self._state.ordinal[block])
+        return Revision(settled).of(settled + int((messages.block == block).sum()), timer=True, more=31)
+
+    def _outcome(self, rows: list[Row], late: list[pl.DataFrame], counts: dict[str, int]) -> Outcome:
+        return Outcome(anomaly_frame(rows), pl.concat(late) if late else _NO_LETTERS, self.watermark.value, counts)
+
+    # ----------------------------------------------------------------- recovery
+
+    def dump(self) -> bytes:
+        """The state as bytes."""
+        waiting = Messages.joined(self._waiting)
+        return pack((self.watermark, self._blocks.dump(), self._state, waiting, self._live))
+
+    @classmethod
+    def load(cls, rules: SupervisionRules, data: bytes) -> SupervisionShard:
+        """A shard from its bytes."""
+        shard = cls(rules)
+        shard.watermark, blocks, shard._state, waiting, shard._live = unpack(data)
+        shard.watermark.delay = rules.delay
+        shard._blocks = Blocks.load(rules.station_of(), blocks)
+        shard._waiting = [waiting] if len(waiting) else []
+        return shard
+
+
+def _withdrawn(row: Row, revision: int) -> Row:
+    evidence = [*row["evidence"], {"key": "withdrawn", "value": "a message that came later explains it"}]
+    return {
+        **row,
+        "state": "CLEARED",
+        "end_time": row["updated_time"],
+        "revision": revision,
+        "evidence": evidence,
+        "message": f"withdrawn: {row['message']}",
+    }
+
+
+def anomaly_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows of ``IedAnomaly``, times in µs, as a frame."""
+    schema = contract("grid.ied-anomaly.v1").polars
+    plain = {name: pl.Int64 if name in _TIMES else kind for name, kind in schema.items()}
+    return pl.DataFrame(rows, schema=plain, infer_schema_length=None).cast(schema)

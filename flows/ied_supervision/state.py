@@ -1,0 +1,92 @@
+"""What the supervision knows of the control blocks of a shard at one moment of event time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flows.ied_supervision.baseline import Baseline
+from flows.ied_supervision.continuity import Lines
+from flows.ied_supervision.episode import Episode
+from flows.ied_supervision.messages import UNKNOWN, Ints
+from flows.ied_supervision.pace import Pace
+from flows.ied_supervision.silence import Rhythm
+from flows.streaming.event_time import MINIMUM
+
+
+@dataclass(slots=True)
+class Together:
+    """Devices of one substation that are silent.
+
+    Attributes:
+        heard: messages of the station so far.
+        silent: silent devices, and since when, µs since 1970.
+        episode: the common cause, while there is one.
+        members: the devices that are silent because of it.
+    """
+
+    heard: int = 0
+    silent: dict[int, int] = field(default_factory=dict)
+    episode: Episode | None = None
+    members: set[int] = field(default_factory=set)
+
+    def copy(self) -> Together:
+        """A copy that can go its own way."""
+        episode = None if self.episode is None else self.episode.copy()
+        return Together(self.heard, dict(self.silent), episode, set(self.members))
+
+
+@dataclass(slots=True)
+class State:
+    """The state.
+
+    Attributes:
+        lines: publishers' lines of continuity.
+        rhythm: when blocks were heard.
+        baseline: usual configuration.
+        pace: how messages follow one another.
+        ordinal: messages of each block so far; [blocks].
+        last_st: stNum of the last message; [blocks].
+        last_sq: sqNum of the last message; [blocks].
+        open: anomalies that last, by block and kind.
+        stations: by index.
+        until: all messages received before this, µs since 1970, have been looked at.
+    """
+
+    lines: Lines = field(default_factory=Lines.none)
+    rhythm: Rhythm = field(default_factory=Rhythm.none)
+    baseline: Baseline = field(default_factory=Baseline.none)
+    pace: Pace = field(default_factory=Pace.none)
+    ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    last_st: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    last_sq: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    open: dict[tuple[int, str], Episode] = field(default_factory=dict)
+    stations: dict[int, Together] = field(default_factory=dict)
+    until: int = MINIMUM
+
+    def reach(self, blocks: int) -> None:
+        """Make room for blocks."""
+        for part in (self.lines, self.rhythm, self.baseline, self.pace):
+            part.reach(blocks)
+        more = blocks - len(self.ordinal)
+        if more > 0:
+            self.ordinal = np.concatenate([self.ordinal, np.zeros(more, np.int64)])
+            self.last_st, self.last_sq = (
+                np.concatenate([one, np.full(more, UNKNOWN, np.int64)]) for one in (self.last_st, self.last_sq)
+            )
+
+    def copy(self) -> State:
+        """A copy that can go its own way."""
+        return State(
+            self.lines.copy(),
+            self.rhythm.copy(),
+            self.baseline.copy(),
+            self.pace.copy(),
+            self.ordinal.copy(),
+            self.last_st.copy(),
+            self.last_sq.copy(),
+            {key: episode.copy() for key, episode in self.open.items()},
+            {station: together.copy() for station, together in self.stations.items()},
+            self.until,
+        )

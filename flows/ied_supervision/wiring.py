@@ -1,0 +1,143 @@
+"""The supervision of IEDs on Kafka, or over files, as the settings say."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import polars as pl
+from bytewax.dataflow import Dataflow
+
+from connectors.batch import LETTER_SCHEMA, Batch
+from connectors.file_source import FileSource
+from flows.ied_supervision.flow import IED_TOPIC, FlowRules, Sinks, ied_supervision_flow
+from flows.ied_supervision.policy import Override
+from flows.ied_supervision.rule import all_rules
+from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, SupervisionRules, SupervisionShard
+from flows.streaming.event_time import SECOND
+from flows.streaming.gate import PartitionGate
+from flows.streaming.shards import narrowed
+from flows.wiring import (
+    file_source,
+    frame_sinks,
+    kafka_source,
+    parquet_sink,
+    producer_config,
+    set_up_collector,
+    set_up_process,
+)
+from ops.settings import Settings, SettingsError, load_settings
+from schemas import contract
+from sinks.letters import DEAD_SUFFIX, LATE_SUFFIX, LetterSink
+from sinks.metrics import MetricsSink
+
+IED_ANOMALY = "grid.ied-anomaly.v1"
+DEAD_LETTER = "grid.dead-letter.v1"
+
+
+def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
+    """The flow's rules.
+
+    Raises:
+        SettingsError: a rule is tuned that there is not.
+    """
+    own = settings.ied_supervision
+    for number, one in enumerate(own.rules):
+        if not any(fnmatchcase(kind, one.kind) for kind in all_rules()):
+            known = ", ".join(all_rules())
+            raise SettingsError(f"ied_supervision.rules.{number}.kind: no rule {one.kind!r}; there are {known}")
+    overrides = tuple(Override(**one.model_dump()) for one in own.rules)
+    supervision = SupervisionRules(
+        round(own.watermark_delay_seconds * SECOND),
+        own.allowed_lateness_seconds * SECOND,
+        own.station_pattern,
+        overrides,
+    )
+    pace = None if replay else timedelta(seconds=own.look_ahead_seconds)
+    return FlowRules(supervision, settings.runtime.shards, flush_at_end=replay, keep_state=not replay, pace=pace)
+
+
+def _gate(rules: SupervisionRules, topic: str, partition: int) -> PartitionGate:
+    del topic, partition
+    return PartitionGate(DEVICE, TIME, rules.delay, rules.lateness)
+
+
+def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -> Dataflow:
+    """The flow on the Kafka cluster of the settings, by default those of the process's environment.
+
+    Args:
+        settings: the settings.
+        flow: a dataflow that this one is to be part of.
+    """
+    settings = settings or load_settings()
+    if flow is None:
+        set_up_process(settings)
+    rules = rules_of(settings)
+    warm_up(rules.supervision)
+    messages = kafka_source(
+        settings,
+        contract(IED_TOPIC),
+        lambda topic, partition: _gate(rules.supervision, topic, partition),
+        narrow=narrowed(DEVICE, MESSAGE),
+    )
+    config, prefix = producer_config(settings), settings.kafka.topic_prefix
+    sinks = Sinks(
+        ied_anomaly=frame_sinks(settings, contract(IED_ANOMALY), settings.output.ied_anomaly),
+        dead={"kafka": LetterSink(config, DEAD_SUFFIX, topic_prefix=prefix)},
+        late={"kafka": LetterSink(config, LATE_SUFFIX, topic_prefix=prefix)},
+        counts=MetricsSink(),
+    )
+    return ied_supervision_flow(messages, sinks, rules, flow)
+
+
+def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) -> tuple[Dataflow, FileSource]:
+    """The same flow over the files of a folder, into Parquet; and its source of messages.
+
+    Raises:
+        InputError: the folder does not hold what the flow reads.
+    """
+    set_up_collector()
+    rules = rules_of(settings, replay=True)
+    messages = file_source(
+        settings,
+        folder,
+        contract(IED_TOPIC),
+        lambda topic, partition: _gate(rules.supervision, topic, partition),
+        narrow=narrowed(DEVICE, MESSAGE),
+    )
+    sinks = Sinks(
+        ied_anomaly={"parquet": parquet_sink(settings, contract(IED_ANOMALY))},
+        dead={"parquet": parquet_sink(settings, contract(DEAD_LETTER), writer="ied")},
+        # In files a message that came too late is told from a dead letter by its stage, `event-time`.
+        late={"parquet": parquet_sink(settings, contract(DEAD_LETTER), writer="ied_late")},
+        counts=MetricsSink(),
+    )
+    warm_up(rules.supervision)
+    return ied_supervision_flow(messages, sinks, rules, flow), messages
+
+
+def warm_up(rules: SupervisionRules) -> None:
+    """Take a made-up message through all that is compiled, before the first one comes."""
+    one = contract(IED_TOPIC).empty()
+    row = {
+        "ied_id": "D",
+        "kind": "GOOSE",
+        "control_block": "B",
+        "time": 0,
+        "received_time": 0,
+        "st_num": 1,
+        "sq_num": 0,
+    }
+    frame = pl.concat(
+        [one, pl.DataFrame({name: [row.get(name)] for name in one.columns}, schema=_plain(one)).cast(one.schema)]
+    )
+    letters = LETTER_SCHEMA.to_frame()
+    shard = SupervisionShard(rules)
+    shard.take([Batch(IED_TOPIC, 0, 1, 0, 0, frame.with_row_index("_offset"), letters, letters, 1, 0)])
+    shard.flush()
+
+
+def _plain(frame: pl.DataFrame) -> dict[str, pl.DataType | type[pl.DataType]]:
+    times = {"time", "received_time"}
+    return {name: pl.Int64 if name in times else kind for name, kind in frame.schema.items()}

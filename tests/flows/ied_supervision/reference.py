@@ -1,0 +1,98 @@
+"""What the supervision of a station must find, message by message: slow, and as obvious as can be.
+
+It knows publishers that are alone under their reference. Each finding is (block, kind, start, end, messages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from tests.flows.ied_supervision.station import SECOND, START, Message
+
+Finding = tuple[str, str, int, int | None, int]
+
+_GRACE = SECOND // 2
+_GAP_HOLD = 60 * SECOND
+
+
+def findings(messages: list[Message]) -> set[Finding]:
+    """All findings, times in µs."""
+    distinct = set(messages)
+    newest = max(one.received for one in distinct)
+    found: set[Finding] = set()
+    for block in {one.block for one in distinct}:
+        mine = sorted((one for one in distinct if one.block == block), key=lambda one: one.received)
+        found |= _silences(block, mine, newest)
+        found |= _gaps(block, mine, newest)
+        found |= _until_gone(block, mine, "SIMULATION", lambda one: one.simulation is True)
+        found |= _until_gone(block, mine, "NEEDS_COMMISSIONING", lambda one: one.nds_com is True)
+        found |= _until_gone(block, mine, "BEH", lambda one: one.beh not in (None, 1))
+        found |= _until_gone(block, mine, "HEALTH_ALARM", lambda one: one.health == 3)
+    return found
+
+
+def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
+    found: set[Finding] = set()
+    for one, following in pairwise([*mine, None]):
+        assert one is not None
+        live = one.live * 1_000 if one.live is not None else _learned(mine, one)
+        if live is None:
+            continue
+        raised = one.received + live + _GRACE
+        if following is not None and following.received > raised:
+            found.add((block, "SILENCE", START + one.received, START + following.received, 0))
+        elif following is None and raised < newest + 1:
+            found.add((block, "SILENCE", START + one.received, None, 0))
+    return found
+
+
+def _learned(mine: list[Message], last: Message) -> int | None:
+    """Twice the longest usual interval up to a message, once six were seen."""
+    longest = intervals = 0
+    for one, following in pairwise(mine):
+        if following.received > last.received:
+            break
+        gap = following.received - one.received
+        if intervals < 6 or gap <= 2 * longest:
+            longest, intervals = max(gap, longest - longest // 64), intervals + 1
+    return 2 * longest if intervals >= 6 else None
+
+
+def _gaps(block: str, mine: list[Message], newest: int) -> set[Finding]:
+    shown = [
+        following.received
+        for one, following in pairwise(mine)
+        if one.st is not None
+        and one.sq is not None
+        and following.st is not None
+        and following.sq is not None
+        and (
+            (following.st == one.st and following.sq > one.sq + 1)
+            or following.st > one.st + 1
+            or (following.st == one.st + 1 and following.sq > 1)
+        )
+    ]
+    found: set[Finding] = set()
+    while shown:
+        episode = [shown.pop(0)]
+        while shown and shown[0] - episode[-1] <= _GAP_HOLD:
+            episode.append(shown.pop(0))
+        over = episode[-1] + _GAP_HOLD < newest + 1 or bool(shown)
+        end = START + episode[-1] if over else None
+        found.add((block, "SEQUENCE_GAP", START + episode[0], end, len(episode)))
+    return found
+
+
+def _until_gone(block: str, mine: list[Message], kind: str, shows: Callable[[Message], bool]) -> set[Finding]:
+    found: set[Finding] = set()
+    episode: list[int] = []
+    for one in mine:
+        if shows(one):
+            episode.append(one.received)
+        elif episode:
+            found.add((block, kind, START + episode[0], START + one.received, len(episode)))
+            episode = []
+    if episode:
+        found.add((block, kind, START + episode[0], None, len(episode)))
+    return found

@@ -1,0 +1,256 @@
+"""What each rule finds, and what it does not take for a fault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from flows.ied_supervision.policy import Override
+from flows.ied_supervision.rule import all_rules, explanation
+from tests.flows.ied_supervision.station import (
+    MINUTE,
+    SECOND,
+    START,
+    Message,
+    Supervision,
+    goose,
+    health,
+    report,
+    run,
+)
+
+NORMAL = goose(until=3 * MINUTE, changes=[20 * SECOND, 61_500_000])
+
+
+def kinds(frame: pl.DataFrame) -> set[str]:
+    return set(frame["kind"])
+
+
+def evidence(frame: pl.DataFrame, kind: str) -> dict[str, str]:
+    entries = frame.row(by_predicate=pl.col("kind") == kind, named=True)["evidence"]
+    return {entry["key"]: entry["value"] for entry in entries}
+
+
+def changed(messages: list[Message], where: Callable[[Message], bool], **more: object) -> list[Message]:
+    return [replace(one, **more) if where(one) else one for one in messages]  # type: ignore[arg-type]
+
+
+def test_a_station_in_order_raises_nothing() -> None:
+    healthy = [*NORMAL, *health(until=3 * MINUTE), *report(until=3 * MINUTE), *goose("S1-B", until=3 * MINUTE)]
+    assert run(healthy).is_empty()
+
+
+def test_silence_is_raised_by_time_and_cleared_by_the_first_message() -> None:
+    gone = [one for one in NORMAL if not 30 * SECOND < one.received < 50 * SECOND]
+    found = run([*gone, *goose("S1-B", until=3 * MINUTE)])
+    assert kinds(found) == {"SILENCE", "SEQUENCE_GAP"}  # it went on sending: they were lost on the way
+    row = found.row(by_predicate=pl.col("kind") == "SILENCE", named=True)
+    assert row["state"] == "CLEARED"
+    assert row["start_time"].timestamp() * SECOND == START + 30 * SECOND
+    assert row["detected_time"].timestamp() * SECOND == START + 32_500_000  # timeAllowedToLive and half a second
+    assert row["end_time"].timestamp() * SECOND == START + 50 * SECOND
+
+
+def test_silence_is_raised_while_the_device_is_silent() -> None:
+    others = goose("S1-B", until=3 * MINUTE)
+    supervision = Supervision()
+    early = [*goose(until=30 * SECOND), *others]
+    supervision.take(sorted((one for one in early if one.received < 34 * SECOND), key=lambda one: one.received))
+    supervision.look_ahead()
+    (row,) = supervision.final.iter_rows(named=True)
+    assert (row["kind"], row["ied_id"], row["state"]) == ("SILENCE", "S1-A", "RAISED")
+
+
+@pytest.mark.parametrize("made", [health, report])
+def test_silence_of_what_announces_no_rhythm(made: Callable[..., list[Message]]) -> None:
+    silent = [one for one in made(until=10 * MINUTE) if not 5 * MINUTE < one.received < 7 * MINUTE]
+    found = run([*silent, *goose("S1-B", until=10 * MINUTE)])
+    (row,) = found.filter(pl.col("kind") == "SILENCE").iter_rows(named=True)
+    assert row["start_time"].timestamp() * SECOND == START + 5 * MINUTE
+    assert row["state"] == "CLEARED"
+
+
+def test_a_substation_that_falls_silent_is_one_common_cause() -> None:
+    names = [f"S1-{letter}" for letter in "ABCD"]
+    messages = [one for name in names for one in goose(name, until=3 * MINUTE)]
+    silent = [one for one in messages if not 40 * SECOND < one.received < 80 * SECOND]
+    found = run([*silent, *goose("S2-A", until=3 * MINUTE)])
+    group = found.row(by_predicate=pl.col("kind") == "COMMON_CAUSE", named=True)
+    single = found.filter(pl.col("kind") == "SILENCE")
+    assert (group["ied_id"], group["state"]) == ("S1", "CLEARED")
+    assert sorted(single["ied_id"]) == names
+    assert set(single["group_id"]) == {group["anomaly_id"]}
+    assert evidence(found, "COMMON_CAUSE")["devices"] == ", ".join(names)
+
+
+def test_two_silent_devices_have_nothing_in_common() -> None:
+    messages = [one for name in ("S1-A", "S1-B") for one in goose(name, until=3 * MINUTE)]
+    silent = [one for one in messages if not 40 * SECOND < one.received < 80 * SECOND]
+    others = [one for name in ("S1-C", "S1-D") for one in goose(name, until=3 * MINUTE)]
+    found = run([*silent, *others])
+    assert "COMMON_CAUSE" not in kinds(found)
+    assert found["group_id"].null_count() == len(found)
+
+
+def test_missing_messages_are_a_gap() -> None:
+    found = run(one for one in NORMAL if one.received != 40 * SECOND)
+    assert kinds(found) == {"SEQUENCE_GAP"}
+    assert evidence(found, "SEQUENCE_GAP")["seen"] == "1 messages missing"
+
+
+def test_the_same_message_again() -> None:
+    twin = next(one for one in NORMAL if one.received == 40 * SECOND)
+    assert kinds(run([*NORMAL, replace(twin, received=twin.received + 2_000)])) == {"REPEATED"}
+
+
+def test_old_messages_sent_again_are_replayed_and_not_the_publishers() -> None:
+    old = [replace(one, received=one.received + 90 * SECOND + 200_000) for one in NORMAL[5:15]]
+    found = run([*NORMAL, *old])
+    assert {"REPLAYED", "RIVAL_PUBLISHER"} <= kinds(found)
+    said = evidence(found, "RIVAL_PUBLISHER")
+    times = {START + one.received for one in old}
+    assert int(said["accused_messages"]) >= 9
+    assert set(json.loads(said["accused"])) <= times
+
+
+def test_a_forged_state_is_told_from_the_genuine_line() -> None:
+    """Somebody begins a new state out of the publisher's numbers; the publisher goes on with the old one."""
+    at = 100 * SECOND + 300_000
+    last = next(one for one in NORMAL if one.received == 100 * SECOND)
+    forged = [
+        replace(last, received=at + n * SECOND, time=at, st=(last.st or 0) + 1, sq=n, values=("true", "true"))
+        for n in range(15)
+    ]
+    found = run([*NORMAL, *forged])
+    said = evidence(found, "RIVAL_PUBLISHER")
+    assert set(json.loads(said["accused"])) <= {START + one.received for one in forged}
+    assert int(said["accused_messages"]) >= 12
+    assert float(said["confidence"]) > 0.95
+    raised = found.row(by_predicate=pl.col("kind") == "RIVAL_PUBLISHER", named=True)["detected_time"]
+    assert START + at <= raised.timestamp() * SECOND <= START + at + 2 * SECOND
+
+
+def test_a_restart_is_no_attack() -> None:
+    again = goose(since=90 * SECOND, until=3 * MINUTE, st=1, sq=1)
+    found = run([*(one for one in NORMAL if one.received < 70 * SECOND), *again])
+    assert kinds(found) == {"SILENCE", "RESTARTED"}
+    assert found.filter(pl.col("kind") == "RESTARTED")["severity"].to_list() == ["INFO"]
+
+
+def test_other_numbers_after_a_silence() -> None:
+    later = goose(since=90 * SECOND, until=3 * MINUTE, st=700, sq=30)
+    assert "SEQUENCE_JUMP" in kinds(run([*(one for one in NORMAL if one.received < 70 * SECOND), *later]))
+
+
+def test_a_new_state_without_a_change() -> None:
+    same = changed(NORMAL, lambda one: one.st in (1, 2), values=("true", "false"))
+    assert kinds(run(same)) == {"STATE_WITHOUT_CHANGE"}
+
+
+def test_a_change_without_a_new_state() -> None:
+    altered = changed(NORMAL, lambda one: one.received == 40 * SECOND, values=("true", "true"))
+    assert "CHANGE_WITHOUT_STATE" in kinds(run(altered))
+
+
+def test_flooding() -> None:
+    burst = goose(since=3 * MINUTE, until=3 * MINUTE + 400 * 2_000, every=2_000, st=4, sq=0)
+    assert "FLOODING" in kinds(run([*NORMAL, *burst]))
+
+
+def test_retransmission_out_of_rhythm() -> None:
+    base = goose(until=3 * MINUTE)
+    slow = [replace(one, received=one.received + (900_000 if one.received == 150 * SECOND else 0)) for one in base]
+    assert run(slow, Override(kind="RETRANSMISSION", limit=1.5))["kind"].to_list() == ["RETRANSMISSION"]
+    assert run(slow, Override(kind="RETRANSMISSION", limit=20.0)).is_empty()
+
+
+def test_a_foreign_address() -> None:
+    foreign = changed(NORMAL, lambda one: one.received == 100 * SECOND, address="02:00:00:00:00:66")
+    found = run(foreign)
+    assert "FOREIGN_ADDRESS" in kinds(found)
+    assert evidence(found, "FOREIGN_ADDRESS")["expected"] == "02:00:00:00:00:01"
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({"conf_rev": 2}, "CONFIGURATION_CHANGED"),
+        ({"app_id": 9}, "CONFIGURATION_CHANGED"),
+        ({"announced": 3}, "ENTRIES_MISSING"),
+        ({"nds_com": True}, "NEEDS_COMMISSIONING"),
+        ({"simulation": True}, "SIMULATION"),
+        ({"clock_failure": True}, "CLOCK_FAILURE"),
+        ({"unsynchronised": True}, "NOT_SYNCHRONIZED"),
+    ],
+)
+def test_what_goose_messages_say_of_themselves(more: dict[str, object], kind: str) -> None:
+    found = run(changed(NORMAL, lambda one: 100 * SECOND <= one.received < 110 * SECOND, **more))
+    row = found.row(by_predicate=pl.col("kind") == kind, named=True)
+    assert (row["message_count"], row["state"]) == (10, "CLEARED")
+    assert row["start_time"].timestamp() * SECOND == START + 100 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({"beh": 3}, "BEH"),
+        ({"health": 2}, "HEALTH_WARNING"),
+        ({"health": 3}, "HEALTH_ALARM"),
+        ({"phy_health": 2}, "PHY_HEALTH_WARNING"),
+        ({"phy_health": 3}, "PHY_HEALTH_ALARM"),
+    ],
+)
+def test_health(more: dict[str, object], kind: str) -> None:
+    found = run(changed(health(until=10 * MINUTE), lambda one: one.received >= 8 * MINUTE, **more))
+    (row,) = found.iter_rows(named=True)
+    assert (row["kind"], row["message_count"], row["state"]) == (kind, 12, "UPDATED")
+
+
+def test_reports_that_are_missing_and_a_buffer_that_overflowed() -> None:
+    made = report(until=5 * MINUTE)
+    assert kinds(run([*made[:20], *made[21:]])) == {"REPORT_GAP"}
+    assert kinds(run(changed(made, lambda one: one.sq == 30, overflow=True))) == {"BUFFER_OVERFLOW"}
+
+
+def test_a_clock_that_steps_and_one_that_drifts() -> None:
+    made = report(until=30 * MINUTE)
+    stepped = [replace(one, time=one.time + (2 * SECOND if one.received > 10 * MINUTE else 0)) for one in made]
+    drifting = [replace(one, time=one.time + one.received // 2_000) for one in made]
+    for messages in (stepped, drifting):
+        found = run(messages)
+        assert kinds(found) == {"CLOCK_OFFSET"}
+        assert float(evidence(found, "CLOCK_OFFSET")["offset_seconds"]) > 0.25
+
+
+def test_buffered_reports_are_no_wrong_clock() -> None:
+    made = report(until=30 * MINUTE)
+    late = [
+        replace(one, received=15 * MINUTE + n * 1_000) if 10 * MINUTE < one.received < 15 * MINUTE else one
+        for n, one in enumerate(made)
+    ]
+    assert "CLOCK_OFFSET" not in kinds(run(late))
+
+
+def test_thousands_of_identical_faults_are_one_anomaly() -> None:
+    found = run(changed(goose(until=60 * MINUTE), lambda one: one.received > MINUTE, simulation=True))
+    (row,) = found.iter_rows(named=True)
+    assert row["message_count"] == 59 * 60 - 1
+
+
+def test_rules_are_tuned_by_device_and_block() -> None:
+    simulated = changed(NORMAL, lambda one: one.received > MINUTE, simulation=True)
+    other = [replace(one, ied="S1-B") for one in simulated]
+    both = [*simulated, *other]
+    assert run(both, Override(kind="SIMULATION", ied="*-A", mute=True))["ied_id"].to_list() == ["S1-B"]
+    louder = run(both, Override(severity="ALARM", control_block="S1-B/*"))
+    assert dict(louder.select("ied_id", "severity").iter_rows()) == {"S1-A": "WARNING", "S1-B": "ALARM"}
+
+
+def test_every_rule_is_explained() -> None:
+    for kind in all_rules():
+        assert "Clause: IEC" in explanation(kind)
+        assert "Remedy:" in explanation(kind)
