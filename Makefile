@@ -8,7 +8,7 @@ READY := $(VENV)/ready
 ARGS ?=
 export PYTHON
 
-.PHONY: help demo test units bench lint format lock picture services-deps browser browser-deps clean
+.PHONY: help demo test units bench lint format lock docs picture services-deps browser browser-deps clean
 
 help:
 	@echo "make demo           a simulated city from readings to line losses and a report, nothing else needed"
@@ -18,6 +18,7 @@ help:
 	@echo "make lint           ruff and mypy"
 	@echo "make format         format the sources"
 	@echo "make lock           resolve the packages anew into requirements.lock"
+	@echo "make docs           the page of the supervision's rules, from their docstrings"
 	@echo "make picture        the README's picture of the demo's report"
 	@echo "make services-deps  on Debian: install what the services need where there is no Docker"
 	@echo "make browser-deps   on Debian: install Chromium, which the tests look at the report with"
@@ -55,6 +56,9 @@ lock: $(READY)
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --upgrade --quiet -o requirements.lock
+
+docs: $(READY)
+	@$(BIN)/gridflow explain rules > flows/ied_supervision/RULES.md
 
 picture: $(READY) browser
 	@$(BIN)/python -m ops.demo.picture

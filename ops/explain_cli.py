@@ -1,4 +1,4 @@
-"""``gridflow explain``: how a figure came about."""
+"""``gridflow explain``: how a figure came about, and what an anomaly means."""
 
 from __future__ import annotations
 
@@ -10,17 +10,38 @@ import typer
 
 from connectors.errors import InputError
 from connectors.files import topic_paths
+from flows.ied_supervision.rule import all_rules
 from flows.line_loss.flow import NETWORK_TOPIC
 from ops.console import errors_as_status, out
 from ops.explain.evidence import gather
+from ops.explain.rules import rule_text, rules_page
 from ops.explain.tables import explained
 
-app = typer.Typer(name="explain", help="How a figure came about.", no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    name="explain",
+    help="How a figure came about, and what an anomaly means.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
 
 
 @app.callback()
 def main() -> None:
-    """How a figure came about, from what the flow has written."""
+    """How a figure came about, from what the flow has written, and what an anomaly means."""
+
+
+@app.command(name="rules")
+def rules(kind: Annotated[str | None, typer.Argument(help="A kind of anomaly; all of them without.")] = None) -> None:
+    """Say what the rules of the supervision of IEDs mean, their clauses, and what to do.
+
+    [bold]Example[/bold]
+
+        gridflow explain rules RIVAL_PUBLISHER
+    """
+    with errors_as_status():
+        if kind is not None and kind not in all_rules():
+            raise InputError(f"kind {kind}: there is no such rule; there are {', '.join(all_rules())}")
+        out.print(rules_page() if kind is None else rule_text(kind), markup=False, soft_wrap=True)
 
 
 @app.command(name="line-loss")

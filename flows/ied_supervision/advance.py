@@ -73,7 +73,7 @@ class _Round:
         values = np.column_stack([m.conf_rev, m.num_entries, m.app_id, m.address])
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
         tells_time = (m.st_num == UNKNOWN) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
-        paced = pace.follow(state.pace, m, tells_time)
+        paced = pace.follow(state.pace, m, tells_time, (m.clock_failure != 1) & (m.clock_not_synchronized != 1))
         seen = Seen(m, walked, paced, usual, self.blocks.addresses)
         before, due = state.rhythm.follow(m.block, m.received, m.time_allowed_to_live_ms)
         for rule in all_rules().values():

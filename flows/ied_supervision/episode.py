@@ -90,7 +90,7 @@ class Episode:
     @property
     def anomaly_id(self) -> str:
         """The same in every run: whose, what, and since when."""
-        return f"{self.control_block or self.ied_id}:{self.kind}:{self.start}"
+        return ":".join(filter(None, (self.ied_id, self.control_block, self.kind, str(self.start))))
 
     def copy(self) -> Episode:
         """A copy that can go its own way."""

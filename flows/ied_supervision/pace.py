@@ -78,13 +78,17 @@ class Paced:
     entry_before: Ints
 
 
-def follow(pace: Pace, messages: Messages, tells_time: npt.NDArray[np.bool_]) -> Paced:
+def follow(
+    pace: Pace, messages: Messages, tells_time: npt.NDArray[np.bool_], synchronised: npt.NDArray[np.bool_]
+) -> Paced:
     """Take note of messages.
 
     Args:
         pace: of at least as many blocks as occur; changed.
         messages: ordered.
         tells_time: whether a message's own time is that of its sending; [n].
+        synchronised: whether the device does not say that its clock is wrong: only then can another offset become the
+            usual one; [n].
     """
     n = len(messages)
     found = Paced(
@@ -108,6 +112,7 @@ def follow(pace: Pace, messages: Messages, tells_time: npt.NDArray[np.bool_]) ->
         messages.sq_num,
         messages.entry,
         tells_time,
+        synchronised,
         found.queued,
         found.off,
         found.sq_before,
@@ -132,6 +137,7 @@ def _follow(
     sq_num: Ints,
     entry: Ints,
     tells_time: npt.NDArray[np.bool_],
+    synchronised: npt.NDArray[np.bool_],
     out_queued: Ints,
     out_off: Ints,
     out_sq: Ints,
@@ -161,7 +167,7 @@ def _follow(
             if abs(out_off[n]) <= _AGREES_US:
                 since[b] = 0
                 offset[b] += (delay - offset[b]) // 1_024  # slowly, so that it does not run after a drift
-            elif since[b] == 0:
+            elif since[b] == 0 or not synchronised[n]:
                 since[b] = now
             elif now - since[b] >= _ADOPT_US:
                 offset[b], since[b] = delay, 0

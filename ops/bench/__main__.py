@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from rich.progress import track
 from rich.table import Table
 
+from ops.bench.ied import bench_ied
 from ops.console import err, out
 from ops.services import Services
 from schemas import contract
@@ -41,19 +42,26 @@ def main() -> None:
     parser.add_argument("--meters", type=int, default=20_000)
     parser.add_argument("--readings", type=int, default=12_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=("line-loss", "ied-supervision"), help="one flow only")
     options = parser.parse_args()
-    steps = max(2, options.readings // options.meters)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        services = Services(folder / "services", mode="plain")
-        try:
-            services.up(["kafka"])
-            prefix = f"bench-{uuid.uuid4().hex[:6]}."
-            total = _fill(services.kafka_bootstrap, prefix, options.meters, steps, folder / "input")
-            _compare(services.kafka_bootstrap, prefix, total, options.rounds, folder)
-        finally:
-            services.down(purge=True)
-        _replay(folder / "input", total, folder, options.rounds)
+        if options.only != "ied-supervision":
+            _bench_line_loss(folder, options.meters, max(2, options.readings // options.meters), options.rounds)
+        if options.only != "line-loss":
+            bench_ied(folder, options.rounds, _timed_replay)
+
+
+def _bench_line_loss(folder: Path, meters: int, steps: int, rounds: int) -> None:
+    services = Services(folder / "services", mode="plain")
+    try:
+        services.up(["kafka"])
+        prefix = f"bench-{uuid.uuid4().hex[:6]}."
+        total = _fill(services.kafka_bootstrap, prefix, meters, steps, folder / "input")
+        _compare(services.kafka_bootstrap, prefix, total, rounds, folder)
+    finally:
+        services.down(purge=True)
+    _replay(folder / "input", total, folder, rounds)
 
 
 def _network(meters: int) -> pl.DataFrame:
@@ -225,7 +233,7 @@ def _replay(source: Path, total: int, folder: Path, rounds: int) -> None:
     for name in ("round", "readings / s", "per CPU second", "without the start / s", "per CPU second", "MiB"):
         table.add_column(name, justify="right")
     for number in range(rounds):
-        small, large = (_timed_replay(one, folder / f"replay-{number}") for one in (part, source))
+        small, large = (_timed_replay("line-loss", one, folder / f"replay-{number}") for one in (part, source))
         table.add_row(
             str(number + 1),
             *(f"{total / large[name]:,.0f}" for name in ("wall", "cpu")),
@@ -235,9 +243,9 @@ def _replay(source: Path, total: int, folder: Path, rounds: int) -> None:
     out.print(table)
 
 
-def _timed_replay(source: Path, output: Path) -> dict[str, float]:
+def _timed_replay(flow: str, source: Path, output: Path) -> dict[str, float]:
     command = "from ops.cli import main; main()"
-    arguments = ["replay", "line-loss", "--input", str(source), "--output", str(output)]
+    arguments = ["replay", flow, "--input", str(source), "--output", str(output)]
     begin = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-c", command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from flows.ied_supervision.policy import Override
 from flows.ied_supervision.rule import all_rules, explanation
+from ops.explain.rules import rules_page
 from tests.flows.ied_supervision.station import (
     MINUTE,
     SECOND,
@@ -254,3 +256,22 @@ def test_every_rule_is_explained() -> None:
     for kind in all_rules():
         assert "Clause: IEC" in explanation(kind)
         assert "Remedy:" in explanation(kind)
+
+
+def test_the_page_of_the_rules_is_up_to_date() -> None:
+    page = Path(__file__).parents[3] / "flows" / "ied_supervision" / "RULES.md"
+    assert page.read_text(encoding="utf-8").rstrip() == rules_page().rstrip(), "make docs"
+
+
+def test_a_drift_that_the_device_admits_never_becomes_its_usual_time() -> None:
+    made = report(until=180 * MINUTE)
+    lost = [
+        replace(one, time=one.time + 4 * SECOND, unsynchronised=True)
+        if 20 * MINUTE < one.received < 150 * MINUTE
+        else one
+        for one in made
+    ]
+    found = run(lost)
+    assert kinds(found) == {"CLOCK_OFFSET", "NOT_SYNCHRONIZED"}
+    (row,) = found.filter(pl.col("kind") == "CLOCK_OFFSET").iter_rows(named=True)
+    assert row["end_time"].timestamp() * SECOND < START + 151 * MINUTE
