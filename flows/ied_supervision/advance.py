@@ -70,7 +70,9 @@ class _Round:
         last_before = state.rhythm.last.copy()
         walked = walk(state.lines, m)
         genuine = walked.line == walked.trusted
-        values = np.column_stack([m.conf_rev, m.num_entries, m.app_id, m.address])
+        # A report carries those entries that have changed, a GOOSE message all of its data set.
+        entries = np.where(m.st_num == UNKNOWN, UNKNOWN, m.num_entries)
+        values = np.column_stack([m.conf_rev, entries, m.app_id, m.address])
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
         tells_time = (m.st_num == UNKNOWN) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
         paced = pace.follow(state.pace, m, tells_time, (m.clock_failure != 1) & (m.clock_not_synchronized != 1))

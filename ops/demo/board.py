@@ -59,6 +59,7 @@ class Board:
         self._news: deque[tuple[datetime, str, str]] = deque(maxlen=_NEWS)
         self.published: Counter[str] = Counter()
         self.readings: Mapping[str, int] = {}
+        self._anomalies: set[str] = set()
         self.now: datetime | None = None
         self.stage = "starting"
 
@@ -83,6 +84,14 @@ class Board:
                     self.tell(
                         start, f"found: {alarm.lower().replace('_', ' ')} of {share:.1f} % at {element_id}", "yellow"
                     )
+
+    def take_anomalies(self, frame: pl.DataFrame) -> None:
+        """Tell of rows of ``grid.ied-anomaly.v1``: each anomaly once, when it is raised."""
+        columns = ("anomaly_id", "detected_time", "severity", "kind", "ied_id")
+        for anomaly_id, time, severity, kind, ied in frame.sort("detected_time").select(columns).iter_rows():
+            if anomaly_id not in self._anomalies and severity != "INFO":
+                self.tell(time, f"found: {kind.lower().replace('_', ' ')} at {ied}", "yellow")
+            self._anomalies.add(anomaly_id)
 
     def tell(self, time: datetime, what: str, colour: str = "white") -> None:
         """Put a line under the news."""

@@ -12,6 +12,7 @@ import polars as pl
 from connectors.simulation.write import SUMMARY
 from flows.streaming.network import REGION
 from ops.report.data import METER_ENERGY, Results, Truth, dataset_files
+from ops.report.ieds import matched, unexplained
 from ops.report.totals import per_element
 from sinks.rows import highest_revision
 
@@ -27,7 +28,6 @@ _UNWATCHED = {
     "SWITCHING": "re-supplies",
     "FEEDER_FAULT": "cable faults",
     "DE_ENERGISED": "stations dark",
-    "IED": "IED troubles",
 }
 
 
@@ -67,6 +67,7 @@ def findings_of(
         *_deliveries(results, summary["deliveries"], energies, counts),
         *_registers(truth, energies, truth_folder),
         *_clocks(truth, energies),
+        *_ieds(results, truth),
         *_unwatched(truth),
     ]
     return pl.DataFrame(rows, schema=list(Finding._fields), orient="row")
@@ -153,6 +154,22 @@ def _clocks(truth: Truth, energies: pl.DataFrame) -> Iterator[Finding]:
     innocent = last.filter(~pl.col("meter_id").is_in(wrong["element_id"].implode())).height
     note = f"{innocent} right ones taken for wrong"
     yield Finding("wrong clocks", f"{wrong.height}", f"{right} found to {_CLOCK_SECONDS} s", note)
+
+
+def _ieds(results: Results, truth: Truth) -> Iterator[Finding]:
+    """What was injected into the devices, and how soon it was raised."""
+    if results.anomalies is None:
+        return
+    events = matched(truth.events, results.anomalies)
+    for (kind,), rows in sorted(events.group_by("kind"), key=lambda one: str(one[0])):
+        raised = rows.drop_nulls("raised")
+        after = (raised["raised"] - raised["start"]).dt.total_milliseconds().max()
+        note = "" if after is None else f"at most {float(str(after)) / 1000:.1f} s after it began"
+        what = f"IED {str(kind).removeprefix('IED_').lower().replace('_', ' ')}"
+        yield Finding(what, f"{rows.height}", f"{raised.height} raised", note)
+    others = unexplained(truth.events, results.anomalies).height
+    if events.height:
+        yield Finding("IED anomalies", "", f"{results.anomalies.height}", f"{others} of nothing injected")
 
 
 def _unwatched(truth: Truth) -> Iterator[Finding]:

@@ -26,7 +26,6 @@ from connectors.simulation.options import Options
 from connectors.simulation.simulation import NETWORK, Simulation
 from connectors.simulation.write import TRUTH, prepare
 from flows.line_loss.flow import METER_TOPIC
-from flows.line_loss.flow import NAME as LINE_LOSS
 from flows.wiring import schema_source
 from ops.console import err, out
 from ops.demo.board import Board
@@ -41,6 +40,7 @@ from sinks.metrics import OUTCOMES
 from sinks.parquet_folder import clear_dataset
 
 LOSSES = contract("grid.line-loss.v1")
+ANOMALIES = contract("grid.ied-anomaly.v1")
 _LOG = "flow.log"
 _PICTURES_PER_SECOND = 4
 _QUIET_SECONDS = 8.0  # without a new result, after all is published: the flow has done what it can
@@ -70,7 +70,7 @@ def run_live(folder: Path, options: Options, speed: float) -> Demo | None:
         PublishError: Kafka does not take the telemetry, or the flow has ended.
     """
     prepare(folder / INPUT)
-    for dataset in (*APPLICATIONS[Flow.LINE_LOSS].datasets, DEAD_LETTERS):
+    for dataset in (*(name for one in APPLICATIONS.values() for name in one.datasets), DEAD_LETTERS):
         clear_dataset(folder / RESULTS, dataset)
     with _ended_in_order(), Services(folder / "services", say=lambda line: err.print(line, markup=False)) as services:
         (port,) = free_ports(1)
@@ -120,10 +120,10 @@ def _ended_in_order() -> Iterator[None]:
 
 @contextmanager
 def _flow(folder: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The line-loss flow as a process; it is stopped as it would be in operation, and its results are complete."""
+    """The flows as one process; it is stopped as it would be in operation, and its results are complete."""
     with (folder / _LOG).open("wb") as log:
         flow = subprocess.Popen(
-            [*_GRIDFLOW, "run", LINE_LOSS],
+            [*_GRIDFLOW, "run", Flow.ALL],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -161,7 +161,10 @@ class _Live:
         self._begin = 0.0
         self._told = simulation.options.start
         schemas = schema_source(settings.registry)
-        self._decoder = Decoder(LOSSES, schemas.by_id, schemas.by_guid)
+        self._takes = {
+            settings.kafka.topic(one.topic): (Decoder(one, schemas.by_id, schemas.by_guid), take)
+            for one, take in ((LOSSES, self.board.take_losses), (ANOMALIES, self.board.take_anomalies))
+        }
 
     def watch(self) -> bool:
         """Until all is published and worked out, or interrupted; True if it was all."""
@@ -173,7 +176,7 @@ class _Live:
                 "enable.auto.commit": False,
             }
         )
-        consumer.subscribe([self.settings.kafka.topic(LOSSES.topic)])
+        consumer.subscribe([self.settings.kafka.topic(one.topic) for one in (LOSSES, ANOMALIES)])
         self._await_flow()
         publisher = threading.Thread(target=self._publish, daemon=True)
         publisher.start()
@@ -207,8 +210,10 @@ class _Live:
             good = [message for message in messages if message.error() is None]
             if good:
                 last_result = time.monotonic()
-                keys, values = [message.key() for message in good], [message.value() for message in good]
-                self.board.take_losses(self._decoder.decode(keys, values).frame)
+            for topic, (decoder, take) in self._takes.items():
+                if mine := [message for message in good if message.topic() == topic]:
+                    keys, values = [message.key() for message in mine], [message.value() for message in mine]
+                    take(decoder.decode(keys, values).frame)
             self._check_flow()
             if self._failure is not None or self._stop.is_set():
                 return

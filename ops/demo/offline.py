@@ -18,7 +18,7 @@ from ops.demo.findings import findings_of
 from ops.report import write_report
 from ops.report.data import Results, read_results, read_truth
 from ops.report.totals import LEVELS, per_element
-from ops.run_cli import Flow, accounting_table, replay_folder
+from ops.run_cli import APPLICATIONS, Flow, accounting_table, replay_folder
 from ops.settings import load_settings
 
 METERS, DAYS = 2_000, 3.0
@@ -62,7 +62,7 @@ def run_offline(folder: Path, options: Options) -> Demo:
     out.print(f"simulating {options.meters:,} meters, {options.days:g} days")
     with share_progress("simulating") as progress:
         write_simulation(Simulation(options), given, progress)
-    out.print("working out the line losses")
+    out.print("working out the line losses, and what is wrong with the IEDs")
     # In small batches, as on Kafka, and every revision kept: the report shows what was restated.
     settings = load_settings(
         environ={},
@@ -71,9 +71,10 @@ def run_offline(folder: Path, options: Options) -> Demo:
             "runtime": {"replay_batch_rows": _BATCH_ROWS},
         },
     )
-    counts = replay_folder(settings, given, 1)[Flow.LINE_LOSS]
-    out.print(accounting_table(counts))
-    return compare(folder, given / f"{NETWORK}.parquet", counts)
+    every = replay_folder(settings, given, 1, (Flow.LINE_LOSS, Flow.IED_SUPERVISION))
+    for flow, counts in every.items():
+        out.print(accounting_table(counts, APPLICATIONS[flow].messages))
+    return compare(folder, given / f"{NETWORK}.parquet", every[Flow.LINE_LOSS])
 
 
 def compare(folder: Path, network: Path, counts: Mapping[str, int]) -> Demo:

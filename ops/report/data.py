@@ -19,6 +19,7 @@ from sinks.rows import highest_revision
 
 LINE_LOSS = contract("grid.line-loss.v1")
 METER_ENERGY = contract("grid.meter-energy.v1")
+IED_ANOMALY = contract("grid.ied-anomaly.v1")
 DEAD_LETTER = contract("grid.dead-letter.v1")
 NETWORK = contract("grid.network.v1")
 
@@ -53,6 +54,7 @@ class Results:
         letters: refused and late messages, without their content.
         meters: how many meters there are energies of.
         profiles: energies of the meters that are suspected: meter_id, window_start, import_kwh, export_kwh.
+        anomalies: of IEDs, of each the row of the highest revision; None where there is no such dataset.
     """
 
     losses: pl.DataFrame
@@ -60,6 +62,7 @@ class Results:
     letters: pl.DataFrame
     meters: int
     profiles: pl.DataFrame
+    anomalies: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,10 @@ def read_results(folder: Path, truth: Truth = NO_TRUTH) -> Results:
     # The usual case, one revision of each, needs no second look at millions of rows.
     restated = restatements(rows if latest.height < rows.height else rows.clear())
     profiles = _profiles(folder, latest)
-    return Results(with_truth(latest, truth.areas), restated, letters, _count_meters(folder), profiles)
+    anomalies = None
+    if (folder / IED_ANOMALY.dataset).is_dir():
+        anomalies = highest_revision(_dataset(folder, IED_ANOMALY, IED_ANOMALY.polars), IED_ANOMALY.identity)
+    return Results(with_truth(latest, truth.areas), restated, letters, _count_meters(folder), profiles, anomalies)
 
 
 def read_network(path: Path) -> pl.DataFrame:

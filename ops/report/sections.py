@@ -7,9 +7,10 @@ from html import escape
 
 import polars as pl
 
-from ops.report import figures_heat, figures_losses, figures_quality, quality, tables
+from ops.report import figures_heat, figures_ieds, figures_losses, figures_quality, quality, tables
 from ops.report.figures_investigation import investigated
 from ops.report.figures_network import NetworkFigures
+from ops.report.ieds import injected_ieds
 from ops.report.investigation import MOST_CASES, cases
 from ops.report.material import Material
 from ops.report.page import Panel, Section, View, heading, paragraph
@@ -21,6 +22,7 @@ from ops.report.totals import LEVELS, Span, together, topmost
 _MOST_ELEMENTS = 40  # a list to choose from that is longer is not read, and each picture takes place in the file
 _MOST_SUBSTATIONS = 60
 _MOST_NAMED = 12
+_MOST_DEVICES = 40
 
 
 def sections_of(of: Material) -> Iterator[Section]:
@@ -39,6 +41,8 @@ def sections_of(of: Material) -> Iterator[Section]:
     if of.grid is not None:
         yield _network(of, of.grid)
     yield _suspects(of)
+    if of.results.anomalies is not None:
+        yield _ieds(of, of.results.anomalies)
     yield _completeness(of, of.span)
     yield _restated(of, of.span)
     if of.truth.events.height:
@@ -224,6 +228,26 @@ def _restated(of: Material, span: Span | None) -> Section:
     )
     bars = figures_quality.restated_over_time(quality.restated_per_step(restated, span), span)
     return Section("restated", "Restatements", lead, [paragraph(text), Panel("restated", [View("Bars", bars)], text)])
+
+
+def _ieds(of: Material, anomalies: pl.DataFrame) -> Section:
+    injected = injected_ieds(of.truth.events)
+    lead = "Each row is a device, or a substation whose devices failed together; colours say how grave an anomaly is."
+    if of.truth.events.height:
+        lead += " Grey below it is what was injected."
+    if anomalies.is_empty() and injected.is_empty():
+        return Section("ieds", "IEDs", lead, [_empty("No anomalies.")])
+    names = anomalies.group_by("ied_id").agg(pl.len().alias("n")).sort("n", "ied_id", descending=[True, False])
+    kept = names.head(_MOST_DEVICES)["ied_id"].implode()
+    shown = anomalies.filter(pl.col("ied_id").is_in(kept))
+    if names.height > _MOST_DEVICES:
+        injected = injected.filter(pl.col("element_id").is_in(kept))
+    body: list[Panel | str] = [Panel("ieds", [View("Time", figures_ieds.timeline(shown, injected))], "IED anomalies.")]
+    if names.height > _MOST_DEVICES:
+        body.append(paragraph(f"The {_MOST_DEVICES} of {count(names.height)} devices with most anomalies."))
+    counts = anomalies.group_by("kind").len().sort("len", "kind", descending=[True, False])
+    said = ", ".join(f"{kind} {number:,}" for kind, number in counts.iter_rows())
+    return Section("ieds", "IEDs", lead, [*body, paragraph(f"{count(anomalies.height)} anomalies: {said}.")])
 
 
 def _injected(of: Material) -> Section:

@@ -218,6 +218,11 @@ def test_reports_that_are_missing_and_a_buffer_that_overflowed() -> None:
     assert kinds(run(changed(made, lambda one: one.sq == 30, overflow=True))) == {"BUFFER_OVERFLOW"}
 
 
+def test_a_report_of_what_has_changed_is_no_other_data_set() -> None:
+    made = report(until=5 * MINUTE)
+    assert run(changed(made, lambda one: one.sq == 30, values=("off",))).is_empty()
+
+
 def test_a_clock_that_steps_and_one_that_drifts() -> None:
     made = report(until=30 * MINUTE)
     stepped = [replace(one, time=one.time + (2 * SECOND if one.received > 10 * MINUTE else 0)) for one in made]
