@@ -358,8 +358,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_B_COUNT] = line[_TRUNK] + line[_COUNT]
             if begun and how != FORK:
                 line[_KEPT] = line[_MISSED] = 0
-            line[_UNCHANGED] = 1 if same else 0
-            if same:
+            # Where the state before began with old data, this one only says so, too.
+            explained = same and line[_UNCHANGED] == 1
+            line[_UNCHANGED] = 1 if same and not explained else 0
+            if same and not explained:
                 line[_STRIKES] += _NO_CHANGE
             line[_PAYLOAD] = payload[n]
         elif payload[n] != line[_PAYLOAD]:

@@ -22,4 +22,4 @@ def _says(seen: Seen, n: int) -> Mapping[str, str]:
     return {"expected": "other data with a new stNum", "seen": f"the same data at {seen.named(n)}"}
 
 
-RULE = Rule("STATE_WITHOUT_CHANGE", WARNING, "a new state without a change: {seen}", _shows, _says, hold=60 * SECOND)
+RULE = Rule("STATE_WITHOUT_CHANGE", WARNING, "a new state without a change: {seen}", _shows, _says, hold=10 * SECOND)
