@@ -360,6 +360,14 @@ class IedRuleSettings(_Section):
     limit: NonNegativeFloat | None = Field(None, description="The rule's own limit, in its unit.")
 
 
+class IedEntrySettings(_Section):
+    """What an entry of a data set means whose reference does not say so."""
+
+    control_block: str = Field(description="Of which control blocks; a pattern as of file names.")
+    entry: NonNegativeInt = Field(description="Its place in the data set, from 0.")
+    means: Literal["position", "trip", "pickup", "current", "voltage", "frequency"] = Field(description="What it is.")
+
+
 class IedSupervisionSettings(_Section):
     """Supervision of IEDs."""
 
@@ -373,6 +381,9 @@ class IedSupervisionSettings(_Section):
     station_pattern: Annotated[str, AfterValidator(_regular)] = Field(
         "^([^-_./]+)",
         description="Regular expression whose group is the substation in an ied_id; those of one go together.",
+    )
+    entries: tuple[IedEntrySettings, ...] = Field(
+        (), description="What entries without references mean, as tables [[ied_supervision.entries]]."
     )
     rules: tuple[IedRuleSettings, ...] = Field(
         (), description="Changes to rules, as tables [[ied_supervision.rules]]; of several that apply the last holds."

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from flows.ied_supervision import pace
+from flows.ied_supervision import contradictions, pace
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
 from flows.ied_supervision.continuity import STATE, walk
 from flows.ied_supervision.episode import MOST_ACCUSED, Episode, Revision
-from flows.ied_supervision.messages import UNKNOWN, Ints, Messages
+from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rule import UNTIL_GONE, Bools, Rule, all_rules
 from flows.ied_supervision.rules.silence import RULE as SILENCE
@@ -76,7 +77,7 @@ class _Round:
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
         tells_time = (m.st_num == UNKNOWN) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
         paced = pace.follow(state.pace, m, tells_time, (m.clock_failure != 1) & (m.clock_not_synchronized != 1))
-        seen = Seen(m, walked, paced, usual, self.blocks.addresses)
+        seen = Seen(m, walked, paced, contradictions.follow(state.told, m), usual, self.blocks.addresses)
         before, due = state.rhythm.follow(m.block, m.received, m.time_allowed_to_live_ms)
         for rule in all_rules().values():
             if rule.shows is not None:

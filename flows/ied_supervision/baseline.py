@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from connectors.compiled import compiled
-from flows.ied_supervision.messages import UNKNOWN, Ints
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 
 FIELDS = ("conf_rev", "num_entries", "app_id", "address")
 """What is watched, in this order."""

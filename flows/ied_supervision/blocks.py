@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from flows.ied_supervision.messages import KINDS, UNKNOWN, Ints
+from flows.ied_supervision.messages import KINDS
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.streaming.identifiers import CodeMap
 
 _BLOCK = pl.Categorical(pl.Categories("control block", namespace="gridflow"))

@@ -9,7 +9,8 @@ import numpy as np
 
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.episode import Episode, Revision
-from flows.ied_supervision.messages import Ints, Messages
+from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.numbers import Ints
 from flows.ied_supervision.rules.common_cause import RULE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
 from flows.ied_supervision.seen import shown

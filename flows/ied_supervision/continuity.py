@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
-from flows.ied_supervision.messages import UNKNOWN, Ints, Messages
+from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 
 LINES = 4
 """Publishers that are told apart under one reference."""

@@ -9,17 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.values import MEASURED, EntryMeaning, Values
 from flows.streaming.event_time import to_micros
-
-Ints = npt.NDArray[np.int64]
-
-UNKNOWN = -1
-"""In place of a number that a message does not carry."""
 
 GOOSE, REPORT, HEALTH = range(3)
 KINDS = ("GOOSE", "REPORT", "HEALTH")
 
 _HASH_SEED = 63353
+_OF_VALUES = frozenset({"position", "trip", "pickup", "current", "odd", "measured"})
 _NUMBERS = (
     "st_num",
     "sq_num",
@@ -64,6 +62,12 @@ class Messages:
         beh: IEC 61850-7-4 Beh, 1 to 5.
         health: 1 to 3.
         phy_health: 1 to 3.
+        position: of the breaker: 0 intermediate, 1 off, 2 on, 3 bad.
+        trip: 1 where the protection trips.
+        pickup: 1 where a protection function has started.
+        current: greatest phase current, mA.
+        odd: place in the data set of a value that no grid can have.
+        measured: hashes of the first measurements; [n, ``values.MEASURED``].
     """
 
     block: Ints
@@ -87,6 +91,12 @@ class Messages:
     beh: Ints
     health: Ints
     phy_health: Ints
+    position: Ints
+    trip: Ints
+    pickup: Ints
+    current: Ints
+    odd: Ints
+    measured: Ints
 
     def __len__(self) -> int:
         return len(self.block)
@@ -94,30 +104,37 @@ class Messages:
     @classmethod
     def none(cls) -> Messages:
         """No messages."""
-        return cls(*(np.zeros(0, np.int64) for _ in fields(cls)))
+        flat = {one.name: np.zeros(0, np.int64) for one in fields(cls)}
+        return cls(**{**flat, "measured": np.zeros((0, MEASURED), np.int64)})
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, block: Ints, address: Ints) -> Messages:
+    def of(cls, frame: pl.DataFrame, block: Ints, address: Ints, meanings: Sequence[EntryMeaning] = ()) -> Messages:
         """From a frame of the contract's columns, in any order.
 
         Args:
             frame: the messages.
             block: of each the index of its control block; [n].
             address: of each the number of its source address; [n].
+            meanings: what entries mean whose references do not say so.
         """
         carried = frame.get_column("data").list.len()
         announced = frame.get_column("num_entries").cast(pl.Int64) - carried.cast(pl.Int64)
         payload = frame.get_column("data").hash(_HASH_SEED).reinterpret(signed=True)
         entry = frame.get_column("entry_id").str.to_integer(base=16, strict=False, dtype=pl.Int64)
+        hashes = np.where(carried.is_null().to_numpy(), 0, payload.to_numpy())
+        values = Values.of(frame, hashes, meanings)
+        numbers = {name: _numbers(frame.get_column(name)) for name in _NUMBERS}
+        told = {name: getattr(values, name) for name in _OF_VALUES}
         return cls(
-            block,
-            to_micros(frame.get_column("received_time")),
-            to_micros(frame.get_column("time")),
-            address,
-            np.where(carried.is_null().to_numpy(), 0, payload.to_numpy()),
-            announced.fill_null(0).to_numpy(),
-            _numbers(entry),
-            *(_numbers(frame.get_column(name)) for name in _NUMBERS),
+            block=block,
+            received=to_micros(frame.get_column("received_time")),
+            time=to_micros(frame.get_column("time")),
+            address=address,
+            payload=hashes,
+            announced=announced.fill_null(0).to_numpy(),
+            entry=_numbers(entry),
+            **numbers,
+            **told,
         )
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Messages:
@@ -137,15 +154,17 @@ class Messages:
         """By block and event time, each distinct message once; what is received at once is told apart by content."""
         if not len(self):
             return self
-        keys = [getattr(self, one.name) for one in fields(self)]
+        # The values are told by the payload.
+        keys = [getattr(self, one.name) for one in fields(self) if one.name not in _OF_VALUES]
         # The last key of lexsort is the first one: block, received, then the numbers and all the rest.
         order = np.lexsort((*keys[2:7], *keys[9:], self.sq_num, self.st_num, self.received, self.block))
         table = self.take(order)
         differs = np.ones(len(self), bool)
         differs[1:] = False
         for one in fields(self):
-            values = getattr(table, one.name)
-            differs[1:] |= values[1:] != values[:-1]
+            if one.name not in _OF_VALUES:
+                values = getattr(table, one.name)
+                differs[1:] |= values[1:] != values[:-1]
         return table if differs.all() else table.take(differs)
 
 

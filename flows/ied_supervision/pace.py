@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
-from flows.ied_supervision.messages import UNKNOWN, Ints, Messages
+from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 
 SLOT_US = 10_000
 """A hundred messages a second are what a control block may send for long."""

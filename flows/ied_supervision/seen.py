@@ -10,7 +10,9 @@ import numpy as np
 
 from flows.ied_supervision.baseline import FIELDS
 from flows.ied_supervision.continuity import Walked
-from flows.ied_supervision.messages import UNKNOWN, Ints, Messages
+from flows.ied_supervision.contradictions import Contradictions
+from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.pace import Paced
 from flows.ied_supervision.rule import Bools
 
@@ -25,6 +27,7 @@ class Seen:
         messages: the messages.
         walked: what the walk along lines tells of GOOSE; others are their publisher's.
         paced: what the flow of messages in time tells.
+        told: what their values tell beside those before them.
         usual: what their blocks have always carried; [n, ``baseline.FIELDS``].
         addresses: source addresses by the numbers that messages have of them.
     """
@@ -32,6 +35,7 @@ class Seen:
     messages: Messages
     walked: Walked
     paced: Paced
+    told: Contradictions
     usual: Ints
     addresses: Mapping[int, str]
 

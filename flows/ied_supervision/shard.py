@@ -20,6 +20,7 @@ from flows.ied_supervision.episode import Revision
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.policy import Override, Policy
 from flows.ied_supervision.state import State
+from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.event_time import MINIMUM, Watermark
 from flows.streaming.letters import without_late
 from flows.streaming.packing import pack, unpack
@@ -42,12 +43,14 @@ class SupervisionRules:
         lateness: how late a message may come.
         station: regular expression whose group is the substation of a device.
         overrides: how the rules are tuned.
+        meanings: what entries mean whose references do not say so.
     """
 
     delay: int
     lateness: int
     station: str
     overrides: tuple[Override, ...] = ()
+    meanings: tuple[EntryMeaning, ...] = ()
 
     def station_of(self) -> Callable[[str], str]:
         """Gives a device's substation."""
@@ -106,7 +109,7 @@ class SupervisionShard:
                 counts["late"] += letters.height
                 late.append(letters)
             if frame.height:
-                self._waiting.append(Messages.of(frame, *self._blocks.of(frame)))
+                self._waiting.append(Messages.of(frame, *self._blocks.of(frame), self.rules.meanings))
         watermark = self.watermark.observe(batches)
         rows = [] if watermark == MINIMUM else self._settle(watermark - self.rules.lateness, counts)
         return self._outcome(rows, late, counts)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from connectors.compiled import compiled
-from flows.ied_supervision.messages import Ints
+from flows.ied_supervision.numbers import Ints
 
 _LEARNED = 6  # intervals, before a rhythm is known
 _LATE = 2  # rhythms that must have passed

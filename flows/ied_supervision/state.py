@@ -8,8 +8,9 @@ import numpy as np
 
 from flows.ied_supervision.baseline import Baseline
 from flows.ied_supervision.continuity import Lines
+from flows.ied_supervision.contradictions import Told
 from flows.ied_supervision.episode import Episode
-from flows.ied_supervision.messages import UNKNOWN, Ints
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.pace import Pace
 from flows.ied_supervision.silence import Rhythm
 from flows.streaming.event_time import MINIMUM
@@ -46,6 +47,7 @@ class State:
         rhythm: when blocks were heard.
         baseline: usual configuration.
         pace: how messages follow one another.
+        told: what their values have told.
         ordinal: messages of each block so far; [blocks].
         last_st: stNum of the last message; [blocks].
         last_sq: sqNum of the last message; [blocks].
@@ -58,6 +60,7 @@ class State:
     rhythm: Rhythm = field(default_factory=Rhythm.none)
     baseline: Baseline = field(default_factory=Baseline.none)
     pace: Pace = field(default_factory=Pace.none)
+    told: Told = field(default_factory=Told.none)
     ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     last_st: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     last_sq: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -67,7 +70,7 @@ class State:
 
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
-        for part in (self.lines, self.rhythm, self.baseline, self.pace):
+        for part in (self.lines, self.rhythm, self.baseline, self.pace, self.told):
             part.reach(blocks)
         more = blocks - len(self.ordinal)
         if more > 0:
@@ -83,6 +86,7 @@ class State:
             self.rhythm.copy(),
             self.baseline.copy(),
             self.pace.copy(),
+            self.told.copy(),
             self.ordinal.copy(),
             self.last_st.copy(),
             self.last_sq.copy(),

@@ -15,6 +15,7 @@ from flows.ied_supervision.flow import IED_TOPIC, FlowRules, Sinks, ied_supervis
 from flows.ied_supervision.policy import Override
 from flows.ied_supervision.rule import all_rules
 from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, SupervisionRules, SupervisionShard
+from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.event_time import SECOND
 from flows.streaming.gate import PartitionGate
 from flows.streaming.shards import narrowed
@@ -53,6 +54,7 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         own.allowed_lateness_seconds * SECOND,
         own.station_pattern,
         overrides,
+        tuple(EntryMeaning(**one.model_dump()) for one in own.entries),
     )
     pace = None if replay else timedelta(seconds=own.look_ahead_seconds)
     return FlowRules(supervision, settings.runtime.shards, flush_at_end=replay, keep_state=not replay, pace=pace)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flows.ied_supervision.messages import UNKNOWN
+from flows.ied_supervision.numbers import UNKNOWN
 from flows.ied_supervision.rule import UNTIL_GONE, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flows.ied_supervision.messages import UNKNOWN
+from flows.ied_supervision.numbers import UNKNOWN
 from flows.ied_supervision.rule import SECOND, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 

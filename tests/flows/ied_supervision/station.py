@@ -11,6 +11,7 @@ import polars as pl
 from connectors.batch import LETTER_SCHEMA, Batch
 from flows.ied_supervision.policy import Override
 from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, Outcome, SupervisionRules, SupervisionShard
+from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.gate import PartitionGate
 from flows.streaming.shards import ShardRouter, shard_key
 from schemas import contract
@@ -35,6 +36,7 @@ class Message:
     sq: int | None = 0
     live: int | None = 2_000
     values: tuple[str, ...] | None = ("true", "false")
+    references: tuple[str, ...] | None = None
     address: str | None = "02:00:00:00:00:01"
     conf_rev: int | None = 1
     app_id: int | None = 1
@@ -119,7 +121,10 @@ def frame_of(messages: Sequence[Message]) -> pl.DataFrame:
             "num_entries": m.announced if m.announced is not None else None if m.values is None else len(m.values),
             "data": None
             if m.values is None
-            else [{"reference": None, "value": value, "quality": None} for value in m.values],
+            else [
+                {"reference": reference, "value": value, "quality": None}
+                for reference, value in zip(m.references or (None,) * len(m.values), m.values, strict=True)
+            ],
         }
         for m in messages
     ]
@@ -134,11 +139,12 @@ class Supervision:
 
     shards: int = 1
     overrides: tuple[Override, ...] = ()
+    meanings: tuple[EntryMeaning, ...] = ()
     rows: list[pl.DataFrame] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"late": 0, "used": 0, "duplicate": 0})
 
     def __post_init__(self) -> None:
-        self.rules = SupervisionRules(SECOND, LATENESS, "^([^-]+)", self.overrides)
+        self.rules = SupervisionRules(SECOND, LATENESS, "^([^-]+)", self.overrides, self.meanings)
         self.router = ShardRouter(DEVICE, MESSAGE, self.shards, self.rules.station_of())
         self.parts = {shard_key(n): SupervisionShard(self.rules) for n in range(self.shards)}
         self.gate = PartitionGate(DEVICE, TIME, SECOND, LATENESS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from flows.ied_supervision.policy import Override
 from flows.ied_supervision.rule import all_rules, explanation
+from flows.ied_supervision.values import EntryMeaning
 from ops.explain.rules import rules_page
 from tests.flows.ied_supervision.station import (
     MINUTE,
@@ -280,3 +282,91 @@ def test_a_drift_that_the_device_admits_never_becomes_its_usual_time() -> None:
     assert kinds(found) == {"CLOCK_OFFSET", "NOT_SYNCHRONIZED"}
     (row,) = found.filter(pl.col("kind") == "CLOCK_OFFSET").iter_rows(named=True)
     assert row["end_time"].timestamp() * SECOND < START + 151 * MINUTE
+
+
+_BAY = (
+    "CTRL/XCBR1.Pos.stVal",
+    *(f"CTRL/MMXU1.A.phs{phase}.cVal.mag.f" for phase in "ABC"),
+    "CTRL/MMXU1.TotW.mag.f",
+)
+
+
+def _bay(until: int) -> list[Message]:
+    """Reports of a bay: position, three currents, a power, all of which move."""
+    chance = random.Random(3)
+    return [
+        replace(
+            one,
+            references=_BAY,
+            values=("on", *(f"{chance.uniform(80, 90):.2f}" for _ in range(3)), f"{chance.uniform(1, 2):.4f}"),
+        )
+        for one in report(until=until)
+    ]
+
+
+def _with(one: Message, place: int, value: str) -> Message:
+    entries = list(one.values or ())
+    entries[place] = value
+    return replace(one, values=tuple(entries))
+
+
+def test_a_bay_in_order_contradicts_nothing() -> None:
+    assert run(_bay(60 * MINUTE)).is_empty()
+
+
+def test_an_open_breaker_that_carries_current() -> None:
+    wrong = [_with(one, 0, "off") if 200 < (one.sq or 0) < 210 else one for one in _bay(30 * MINUTE)]
+    found = run(wrong)
+    assert kinds(found) == {"BREAKER_CONTRADICTED"}
+    assert evidence(found, "BREAKER_CONTRADICTED")["seen"].split(" A")[0] > "80"
+    dead = [
+        replace(one, values=("off", "0.00", "0.00", "0.00", "0.0000")) if (one.sq or 0) > 200 else one for one in wrong
+    ]
+    assert run(dead).is_empty()
+
+
+def test_a_measurement_that_is_frozen_or_impossible() -> None:
+    frozen = [_with(one, 2, "85.55") if (one.sq or 0) > 200 else one for one in _bay(30 * MINUTE)]
+    assert kinds(run(frozen)) == {"FROZEN"}
+    impossible = [_with(one, 3, "-3.1") if one.sq == 200 else one for one in _bay(30 * MINUTE)]
+    found = run(impossible)
+    assert kinds(found) == {"OUT_OF_RANGE"}
+    assert evidence(found, "OUT_OF_RANGE")["seen"].startswith("entry 3 ")
+
+
+_PROTECTION = ("CTRL/XCBR1.Pos.stVal", "PROT/PTOC1.Str.general", "PROT/PTRC1.Tr.general")
+
+
+def _protection(*states: tuple[int, tuple[str, str, str]]) -> list[Message]:
+    """A protection's GOOSE that goes through states, each from a time on."""
+    made = []
+    for number, (since, values) in enumerate(states):
+        until = states[number + 1][0] if number + 1 < len(states) else 5 * MINUTE
+        made += [
+            Message(at, time=since, st=number + 1, sq=sq, values=values, references=_PROTECTION)
+            for sq, at in enumerate(range(since, until, SECOND))
+        ]
+    return made
+
+
+def test_a_trip_after_a_pickup_is_in_order_and_one_without_is_not() -> None:
+    calm, started, tripped = ("on", "false", "false"), ("on", "true", "false"), ("off", "true", "true")
+    done = ("off", "false", "false")
+    fault = [(0, calm), (60 * SECOND, started), (61 * SECOND, tripped), (70 * SECOND, done)]
+    assert run(_protection(*fault)).is_empty()
+    assert kinds(run(_protection((0, calm), (60 * SECOND, ("off", "false", "true"))))) == {"TRIP_WITHOUT_PICKUP"}
+    found = run(_protection((0, calm), (60 * SECOND, started)))
+    assert kinds(found) == {"PICKUP_WITHOUT_TRIP"}
+    assert found["start_time"].dt.timestamp("us").to_list() == [START + 76 * SECOND]
+
+
+def test_entries_without_references_mean_what_the_settings_say() -> None:
+    plain = [
+        replace(one, references=None)
+        for one in _protection((0, ("on", "false", "false")), (60 * SECOND, ("off", "false", "true")))
+    ]
+    assert run(plain).is_empty()
+    told = Supervision(meanings=(EntryMeaning("S1-*", 1, "pickup"), EntryMeaning("S1-*", 2, "trip")))
+    told.take(plain)
+    told.end()
+    assert kinds(told.final) == {"TRIP_WITHOUT_PICKUP"}

@@ -1,0 +1,167 @@
+"""What the values of a control block's messages tell together, over time: trips, pickups, and what stands still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from connectors.compiled import compiled
+from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.values import MEASURED
+
+_MOVED = 12  # changes that a measurement must have shown before it can be said to stand still
+_LONGER = 4  # times as long as it ever has stood
+
+
+@dataclass(slots=True)
+class Told:
+    """What is kept of each block.
+
+    Attributes:
+        pickup_since: since when a protection function has started, µs since 1970, 0 while none has; [blocks].
+        pickup_last: when one had last; [blocks].
+        tripped: whether the trip is on; [blocks].
+        last: last value of each measurement; [blocks, ``MEASURED``].
+        run: messages since which it is the same; [blocks, ``MEASURED``].
+        longest: how long it has been the same at most; [blocks, ``MEASURED``].
+        moves: how often it has changed; [blocks, ``MEASURED``].
+        others: changes of the block's other measurements since it last changed; [blocks, ``MEASURED``].
+    """
+
+    pickup_since: Ints
+    pickup_last: Ints
+    tripped: Ints
+    last: Ints
+    run: Ints
+    longest: Ints
+    moves: Ints
+    others: Ints
+
+    @classmethod
+    def none(cls) -> Told:
+        """Of no blocks."""
+        flat = [np.zeros(0, np.int64) for _ in range(3)]
+        wide = [np.zeros((0, MEASURED), np.int64) for _ in range(5)]
+        return cls(*flat, *wide)
+
+    def reach(self, blocks: int) -> None:
+        """Make room for blocks."""
+        more = blocks - len(self.tripped)
+        for one in fields(self) if more > 0 else ():
+            old = getattr(self, one.name)
+            fill = UNKNOWN if one.name == "last" else 0
+            setattr(self, one.name, np.concatenate([old, np.full((more, *old.shape[1:]), fill, np.int64)]))
+
+    def copy(self) -> Told:
+        """A copy that can go its own way."""
+        return Told(*(getattr(self, one.name).copy() for one in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Contradictions:
+    """What messages tell beside those before them; all [n].
+
+    Attributes:
+        picked_up: µs for which a function has started without a trip, 0 where none has.
+        since_pickup: µs since one had started, at a message that begins a trip; ``UNKNOWN`` elsewhere.
+        still: which measurement stands still while the others move; ``UNKNOWN``: none does.
+        still_for: messages for which it does.
+    """
+
+    picked_up: Ints
+    since_pickup: Ints
+    still: Ints
+    still_for: Ints
+
+
+def follow(told: Told, messages: Messages) -> Contradictions:
+    """Take note of messages.
+
+    Args:
+        told: of at least as many blocks as occur; changed.
+        messages: ordered.
+    """
+    n = len(messages)
+    found = Contradictions(
+        np.zeros(n, np.int64), np.full(n, UNKNOWN, np.int64), np.full(n, UNKNOWN, np.int64), np.zeros(n, np.int64)
+    )
+    _follow(
+        told.pickup_since,
+        told.pickup_last,
+        told.tripped,
+        told.last,
+        told.run,
+        told.longest,
+        told.moves,
+        told.others,
+        messages.block,
+        messages.received,
+        messages.trip,
+        messages.pickup,
+        messages.measured,
+        found.picked_up,
+        found.since_pickup,
+        found.still,
+        found.still_for,
+    )
+    return found
+
+
+@compiled
+def _follow(  # noqa: PLR0912 - one pass
+    pickup_since: Ints,
+    pickup_last: Ints,
+    tripped: Ints,
+    last: Ints,
+    run: Ints,
+    longest: Ints,
+    moves: Ints,
+    others: Ints,
+    block: Ints,
+    received: Ints,
+    trip: Ints,
+    pickup: Ints,
+    measured: Ints,
+    out_picked_up: Ints,
+    out_since_pickup: Ints,
+    out_still: Ints,
+    out_still_for: Ints,
+) -> None:
+    for n in range(len(block)):
+        b, now = block[n], received[n]
+        if pickup[n] == 1:
+            pickup_last[b] = now
+            if pickup_since[b] == 0:
+                pickup_since[b] = now
+        elif pickup[n] == 0:
+            pickup_since[b] = 0
+        if trip[n] == 1:
+            # Of a block that tells pickups, too.
+            if tripped[b] == 0 and pickup[n] != UNKNOWN:
+                out_since_pickup[n] = now - pickup_last[b]
+            tripped[b] = 1
+        elif trip[n] == 0:
+            tripped[b] = 0
+        if pickup_since[b] > 0 and trip[n] == 0:
+            out_picked_up[n] = now - pickup_since[b]
+        changed = 0
+        for k in range(measured.shape[1]):
+            if measured[n, k] != UNKNOWN and last[b, k] != UNKNOWN and measured[n, k] != last[b, k]:
+                changed += 1
+        for k in range(measured.shape[1]):
+            value = measured[n, k]
+            if value == UNKNOWN:
+                continue
+            if value != last[b, k]:
+                if last[b, k] != UNKNOWN:
+                    moves[b, k] += 1
+                    longest[b, k] = max(longest[b, k], run[b, k])
+                last[b, k], run[b, k], others[b, k] = value, 1, 0
+                continue
+            run[b, k] += 1
+            others[b, k] += min(changed, 1)
+            stands = moves[b, k] >= _MOVED and run[b, k] > _LONGER * max(longest[b, k], 4)
+            if stands and 4 * others[b, k] >= 3 * run[b, k] and run[b, k] > out_still_for[n]:
+                out_still[n], out_still_for[n] = k, run[b, k]

@@ -1,0 +1,152 @@
+"""What the entries of messages mean: positions, trips, pickups, currents, and values that no grid can have.
+
+An entry is known by its reference (IEC 61850-7-4: XCBR.Pos, PTRC.Tr, P….Str, MMXU.A), or, where messages carry none, by
+the settings: control block, place in the data set, meaning. What an entry means whose reference says nothing, and of
+which the settings say nothing, is learned only so far: a number that moves is a measurement, and may freeze.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+import polars as pl
+
+from flows.ied_supervision.numbers import UNKNOWN, Ints
+
+MEASURED = 8
+"""So many measurements of a message are watched for standing still: the first ones of its data set."""
+
+POSITION, TRIP, PICKUP, CURRENT, VOLTAGE, FREQUENCY = "position", "trip", "pickup", "current", "voltage", "frequency"
+MEANINGS = (POSITION, TRIP, PICKUP, CURRENT, VOLTAGE, FREQUENCY)
+
+# Of references without a functional constraint, or with one ($ instead of .).
+_REFERENCES = {
+    POSITION: r"X(CBR|SWI)\d*[.$](ST[.$])?Pos([.$]stVal)?$",
+    TRIP: r"PTRC\d*[.$](ST[.$])?(Tr|Op)[.$]general$",
+    PICKUP: r"P[A-Z]{3}\d*[.$](ST[.$])?Str[.$]general$",
+    CURRENT: r"MMXU\d*[.$](MX[.$])?A[.$]phs[ABC]([.$]|$)",
+    VOLTAGE: r"MMXU\d*[.$](MX[.$])?(PPV|PhV|AvPPVPhs|AvPhVPhs)([.$]|$)",
+    FREQUENCY: r"MMXU\d*[.$](MX[.$])?Hz([.$]|$)",
+}
+_POSITIONS = {"intermediate": 0, "intermediate-state": 0, "off": 1, "on": 2, "bad": 3, "bad-state": 3}
+_TRUE, _FALSE = ("true", "True", "TRUE", "1"), ("false", "False", "FALSE", "0")
+# What no grid can have; amperes and hertz. Voltages are in V, kV or by another multiplier: only their sign is known.
+_RANGES = {CURRENT: (0.0, 200_000.0), VOLTAGE: (0.0, 2_000_000.0), FREQUENCY: (15.0, 75.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class EntryMeaning:
+    """What an entry without a telling reference means.
+
+    Attributes:
+        control_block: pattern of control blocks, as of file names.
+        entry: its place in the data set, from 0.
+        means: one of ``MEANINGS``.
+    """
+
+    control_block: str
+    entry: int
+    means: str
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What messages tell; all [n], int64, ``UNKNOWN`` where they do not.
+
+    Attributes:
+        position: of the breaker: 0 intermediate, 1 off, 2 on, 3 bad.
+        trip: 1 where the protection trips.
+        pickup: 1 where a protection function has started.
+        current: greatest phase current, mA.
+        odd: place in the data set of the first value that no grid can have.
+        measured: hashes of the first measurements; [n, ``MEASURED``].
+    """
+
+    position: Ints
+    trip: Ints
+    pickup: Ints
+    current: Ints
+    odd: Ints
+    measured: Ints
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, payload: Ints, meanings: Sequence[EntryMeaning] = ()) -> Values:
+        """From messages.
+
+        Args:
+            frame: control_block and data; [n].
+            payload: hash of the data; messages of one block with the same hash are looked at once; [n].
+            meanings: the later ones win.
+        """
+        n = frame.height
+        flat = [np.full(n, UNKNOWN, np.int64) for _ in range(5)]
+        found = cls(flat[0], flat[1], flat[2], flat[3], flat[4], np.full((n, MEASURED), UNKNOWN, np.int64))
+        rows = frame.select("control_block", "data").with_columns(payload=payload)
+        rows = rows.with_row_index("row").filter(pl.col("data").list.len() > 0)
+        if not rows.height:
+            return found
+        distinct = rows.unique(["control_block", "payload"], keep="first", maintain_order=True)
+        told = _told(distinct, meanings)
+        every = rows.select("row", "control_block", "payload").join(
+            distinct.select("control_block", "payload", first="row"), on=["control_block", "payload"], how="left"
+        )
+        every = every.join(told, left_on="first", right_on="row", how="inner")
+        at = every.get_column("row").to_numpy()
+        for name in ("position", "trip", "pickup", "current", "odd"):
+            getattr(found, name)[at] = every.get_column(name).fill_null(UNKNOWN).to_numpy()
+        for place in range(MEASURED):
+            found.measured[at, place] = every.get_column(f"measured_{place}").fill_null(UNKNOWN).to_numpy()
+        return found
+
+
+def _told(rows: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
+    """One row of what is told for each row, by ``row``."""
+    places = rows.select("row", "control_block", "data", place=pl.int_ranges(pl.col("data").list.len()))
+    entries = places.explode("data", "place").unnest("data")
+    entries = _with_meaning(entries, meanings)
+    number = pl.col("value").cast(pl.Float64, strict=False)
+    means = pl.col("means")
+    truth = pl.when(pl.col("value").is_in(_TRUE)).then(1).when(pl.col("value").is_in(_FALSE)).then(0)
+    position = pl.col("value").str.to_lowercase().replace_strict(_POSITIONS, default=None, return_dtype=pl.Int64)
+    odd = pl.lit(False)
+    for meaning, (least, most) in _RANGES.items():
+        odd = odd | ((means == meaning) & (~number.is_finite() | ~number.is_between(least, most)))
+    # A number that is no flag: with a fraction, or a known measurement.
+    measured = number.is_not_null() & (pl.col("value").str.contains(".", literal=True) | means.is_in(list(_RANGES)))
+    entries = entries.with_columns(
+        _position=pl.when(means == POSITION).then(position),
+        _trip=pl.when(means == TRIP).then(truth),
+        _pickup=pl.when(means == PICKUP).then(truth),
+        _current=pl.when((means == CURRENT) & number.is_between(0, _RANGES[CURRENT][1])).then((1_000 * number).round()),
+        _odd=pl.when(odd.fill_null(False)).then(pl.col("place")),
+        _value=pl.when(measured & (number != 0)).then(pl.col("value").hash(1).reinterpret(signed=True) & (2**62 - 1)),
+        _nth=pl.when(measured).then(measured.cum_sum().over("row") - 1),
+    )
+    return entries.group_by("row").agg(
+        position=pl.col("_position").drop_nulls().first().cast(pl.Int64),
+        trip=pl.col("_trip").max().cast(pl.Int64),
+        pickup=pl.col("_pickup").max().cast(pl.Int64),
+        current=pl.col("_current").max().cast(pl.Int64),
+        odd=pl.col("_odd").min().cast(pl.Int64),
+        **{f"measured_{place}": pl.col("_value").filter(pl.col("_nth") == place).first() for place in range(MEASURED)},
+    )
+
+
+def _with_meaning(entries: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
+    """The entries with what they mean, null where nobody knows."""
+    references = entries.get_column("reference").unique().drop_nulls()
+    known = {
+        one: meaning
+        for one in references
+        for meaning, pattern in _REFERENCES.items()
+        if pl.Series([one]).str.contains(pattern).item()
+    }
+    means = pl.col("reference").replace_strict(known, default=None, return_dtype=pl.String)
+    for one in meanings:
+        blocks = [name for name in entries["control_block"].unique() if fnmatchcase(name, one.control_block)]
+        said = pl.col("control_block").is_in(blocks) & (pl.col("place") == one.entry)
+        means = pl.when(said).then(pl.lit(one.means)).otherwise(means)
+    return entries.with_columns(means=means)
