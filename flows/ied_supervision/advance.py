@@ -14,12 +14,14 @@ import numpy as np
 from flows.ied_supervision import contradictions, pace
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
-from flows.ied_supervision.continuity import STATE, walk
+from flows.ied_supervision.continuity import STATE, Walked, walk
 from flows.ied_supervision.episode import MOST_ACCUSED, Episode, Revision
+from flows.ied_supervision.lone import WITHIN_US, Events
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rule import UNTIL_GONE, Bools, Rule, all_rules
+from flows.ied_supervision.rules.lone_event import RULE as LONE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
 from flows.ied_supervision.seen import Seen, shown
 from flows.ied_supervision.state import State
@@ -82,6 +84,7 @@ class _Round:
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)
+        self._lone_events(walked)
         fallen, heard = self._silences(before, due)
         np.add.at(state.ordinal, m.block, 1)
         busy = self.ends > self.starts
@@ -93,15 +96,15 @@ class _Round:
 
     # ----------------------------------------------------------------- anomalies
 
-    def _say(self, episode: Episode, revision: int, *, mute: bool = False) -> None:
+    def _say(self, episode: Episode, revision: int) -> None:
         episode.revision = revision
         tuned = self.policy.of(episode.rule, episode.ied_id, episode.control_block or "")
-        if not tuned.mute and not mute:
+        if not tuned.mute:
             self.said.append(episode.row(tuned.severity))
 
-    def _revision(self, block: int, messages: int, *, timer: bool = False) -> int:
+    def _revision(self, block: int, messages: int, *, timer: bool = False, more: int = 0) -> int:
         settled = None if self.settled is None else self._settled_ordinal(block)
-        return Revision(settled).of(messages, timer=timer)
+        return Revision(settled).of(messages, timer=timer, more=more)
 
     def _settled_ordinal(self, block: int) -> int:
         assert self.settled is not None
@@ -208,6 +211,49 @@ class _Round:
         episode.end = episode.last if by_time else time
         episode.updated = time
         self._say(episode, self._revision(block, self._ordinal_at(block, time), timer=by_time))
+
+    # --------------------------------------------------------------- lone events
+
+    def _lone_events(self, walked: Walked) -> None:
+        """Events that should have come with others."""
+        m, station = self.messages, np.array(self.blocks.station, np.int64)
+        rows = np.flatnonzero((walked.how == STATE) & (walked.line == walked.trusted) & ~walked.unchanged)
+        block = m.block[rows]
+        fresh = Events(station[block], m.received[rows], block, m.st_num[rows], m.sq_num[rows])
+        limit = np.broadcast_to(np.asarray(self.policy.limits(LONE, self.blocks.names)), len(self.blocks))
+        lone = self.state.company.judge(fresh, self.blocks, self.state.until, self.until, limit.astype(np.int64))
+        touched = {block for block, kind in self.state.open if kind == LONE.kind} | set(lone.block.tolist())
+        for one in sorted(touched):
+            self._lone_of(one, lone.take(lone.block == one))
+
+    def _lone_of(self, block: int, events: Events) -> None:
+        episode = self.state.open.pop((block, LONE.kind), None)
+        ied, control_block = self.blocks.names[block]
+        hold = self.policy.of(LONE, ied, control_block).hold
+        for time, st, sq in zip(events.time.tolist(), events.st_num.tolist(), events.sq_num.tolist(), strict=True):
+            if episode is not None and time - episode.last > hold:
+                self._end_lone(episode, block, hold)
+                episode = None
+            seen_at = time + WITHIN_US
+            name = f"{st}/{sq}@{shown(time)}"
+            if episode is None:
+                evidence = {"expected": "others that tell of it within a second", "seen": f"an event at {name}"}
+                episode = Episode(LONE.kind, ied, control_block, time, seen_at, seen_at, time, 0, 0, evidence, name)
+            episode.count += 1
+            episode.last, episode.updated, episode.last_message = time, seen_at, name
+            revision = self._revision(block, self._ordinal_at(block, seen_at), timer=True, more=2 * episode.count)
+            self._say(episode, revision)
+        if episode is None:
+            return
+        if episode.last + hold + WITHIN_US < self.until:
+            self._end_lone(episode, block, hold)
+        else:
+            self.state.open[block, LONE.kind] = episode
+
+    def _end_lone(self, episode: Episode, block: int, hold: int) -> None:
+        episode.end, episode.updated = episode.last, episode.last + hold + WITHIN_US
+        messages = self._ordinal_at(block, episode.updated)
+        self._say(episode, self._revision(block, messages, timer=True, more=2 * episode.count + 1))
 
     # ------------------------------------------------------------------- silence
 

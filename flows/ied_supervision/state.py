@@ -10,6 +10,7 @@ from flows.ied_supervision.baseline import Baseline
 from flows.ied_supervision.continuity import Lines
 from flows.ied_supervision.contradictions import Told
 from flows.ied_supervision.episode import Episode
+from flows.ied_supervision.lone import Company
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.pace import Pace
 from flows.ied_supervision.silence import Rhythm
@@ -48,6 +49,7 @@ class State:
         baseline: usual configuration.
         pace: how messages follow one another.
         told: what their values have told.
+        company: in what company events come.
         ordinal: messages of each block so far; [blocks].
         last_st: stNum of the last message; [blocks].
         last_sq: sqNum of the last message; [blocks].
@@ -61,6 +63,7 @@ class State:
     baseline: Baseline = field(default_factory=Baseline.none)
     pace: Pace = field(default_factory=Pace.none)
     told: Told = field(default_factory=Told.none)
+    company: Company = field(default_factory=Company.none)
     ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     last_st: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     last_sq: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -70,7 +73,7 @@ class State:
 
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
-        for part in (self.lines, self.rhythm, self.baseline, self.pace, self.told):
+        for part in (self.lines, self.rhythm, self.baseline, self.pace, self.told, self.company):
             part.reach(blocks)
         more = blocks - len(self.ordinal)
         if more > 0:
@@ -87,6 +90,7 @@ class State:
             self.baseline.copy(),
             self.pace.copy(),
             self.told.copy(),
+            self.company.copy(),
             self.ordinal.copy(),
             self.last_st.copy(),
             self.last_sq.copy(),

@@ -29,6 +29,10 @@ _SPAN = 4 * MINUTE
 
 def _device(ied: str, chance: random.Random) -> list[Message]:
     changes = sorted(chance.sample(range(SECOND, _SPAN, 7_000), chance.randrange(4)))
+    # What the station's devices tell of together, all but a few times.
+    changes += [
+        at + 1_000 * chance.randrange(900) for at in range(5 * SECOND, _SPAN, 13 * SECOND) if chance.random() > 0.1
+    ]
     return [*goose(ied, until=_SPAN, changes=changes), *health(ied, until=_SPAN)]
 
 

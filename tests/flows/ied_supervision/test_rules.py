@@ -370,3 +370,20 @@ def test_entries_without_references_mean_what_the_settings_say() -> None:
     told.take(plain)
     told.end()
     assert kinds(told.final) == {"TRIP_WITHOUT_PICKUP"}
+
+
+def test_an_event_that_only_one_of_two_neighbours_tells_of() -> None:
+    common = [(n + 1) * 30 * SECOND for n in range(8)]
+    first = goose("S1-A", until=7 * MINUTE, changes=[*common, 300 * SECOND])
+    second = goose("S1-B", until=7 * MINUTE, changes=[at + 40_000 for at in common])
+    far = goose("S2-A", until=7 * MINUTE, changes=[300 * SECOND])
+    found = run([*first, *second, *far])
+    (row,) = found.iter_rows(named=True)
+    assert (row["kind"], row["ied_id"]) == ("LONE_EVENT", "S1-A")
+    assert row["start_time"].timestamp() * SECOND == START + 300 * SECOND
+    assert row["detected_time"].timestamp() * SECOND == START + 301 * SECOND
+
+
+def test_events_that_have_always_come_alone_are_nothing_new() -> None:
+    first = goose("S1-A", until=7 * MINUTE, changes=[(n + 1) * 30 * SECOND for n in range(10)])
+    assert run([*first, *goose("S1-B", until=7 * MINUTE)]).is_empty()
