@@ -80,7 +80,7 @@ class _Round:
         tells_time = (m.st_num == UNKNOWN) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
         paced = pace.follow(state.pace, m, tells_time, (m.clock_failure != 1) & (m.clock_not_synchronized != 1))
         seen = Seen(m, walked, paced, contradictions.follow(state.told, m), usual, self.blocks.addresses)
-        before, due = state.rhythm.follow(m.block, m.received, m.time_allowed_to_live_ms)
+        before, due = state.rhythm.follow(m.block, m.received, m.time_allowed_to_live_ms, genuine)
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)

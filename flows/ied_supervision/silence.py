@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from connectors.compiled import compiled
 from flows.ied_supervision.numbers import Ints
@@ -53,19 +54,20 @@ class Rhythm:
         """A copy that can go its own way."""
         return Rhythm(self.last.copy(), self.live.copy(), self.longest.copy(), self.intervals.copy())
 
-    def follow(self, block: Ints, received: Ints, live_ms: Ints) -> tuple[Ints, Ints]:
+    def follow(self, block: Ints, received: Ints, live_ms: Ints, genuine: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Take note of messages.
 
         Args:
             block: by block and time; [n].
             received: µs since 1970; [n].
             live_ms: what they promise, negative where nothing; [n].
+            genuine: whether they are the publisher's: another one's do not speak for it; [n].
 
         Returns:
             when the block was heard before each message, and by when it had to be again, 0 where that is not known.
         """
         before, due = np.zeros(len(block), np.int64), np.zeros(len(block), np.int64)
-        _follow(self.last, self.live, self.longest, self.intervals, block, received, live_ms, before, due)
+        _follow(self.last, self.live, self.longest, self.intervals, block, received, live_ms, genuine, before, due)
         return before, due
 
     def overdue(self, until: int, grace: Ints) -> Ints:
@@ -87,10 +89,13 @@ def _follow(
     block: Ints,
     received: Ints,
     live_ms: Ints,
+    genuine: npt.NDArray[np.bool_],
     before: Ints,
     due: Ints,
 ) -> None:
     for n in range(len(block)):
+        if not genuine[n]:
+            continue
         b = block[n]
         before[n] = last[b]
         due[n] = last[b] + live[b] if live[b] else 0

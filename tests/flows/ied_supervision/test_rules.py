@@ -69,6 +69,15 @@ def test_silence_is_raised_while_the_device_is_silent() -> None:
     assert (row["kind"], row["ied_id"], row["state"]) == ("SILENCE", "S1-A", "RAISED")
 
 
+def test_a_false_publisher_does_not_speak_for_a_silent_device() -> None:
+    old = [replace(one, received=one.received + 100 * SECOND + 200_000) for one in NORMAL[2:12]]
+    gone = [one for one in NORMAL if not 106 * SECOND < one.received < 130 * SECOND]
+    found = run([*gone, *old])
+    silent = found.filter(pl.col("kind") == "SILENCE").row(0, named=True)
+    assert silent["start_time"].timestamp() * SECOND == START + 106 * SECOND
+    assert silent["detected_time"].timestamp() * SECOND == START + 108_500_000
+
+
 @pytest.mark.parametrize("made", [health, report])
 def test_silence_of_what_announces_no_rhythm(made: Callable[..., list[Message]]) -> None:
     silent = [one for one in made(until=10 * MINUTE) if not 5 * MINUTE < one.received < 7 * MINUTE]
