@@ -356,8 +356,10 @@ class IedRuleSettings(_Section):
     control_block: str = Field("*", description="Of which control blocks.")
     mute: bool | None = Field(None, description="Leave their anomalies out.")
     severity: Literal["INFO", "WARNING", "ALARM"] | None = Field(None, description="Another severity.")
-    hold_seconds: PositiveFloat | None = Field(None, description="How long an anomaly lasts after its last message.")
-    limit: NonNegativeFloat | None = Field(None, description="The rule's own limit, in its unit.")
+    hold_seconds: PositiveFloat | None = Field(
+        None, allow_inf_nan=False, description="How long an anomaly lasts after its last message."
+    )
+    limit: NonNegativeFloat | None = Field(None, allow_inf_nan=False, description="The rule's own limit, in its unit.")
 
 
 class IedEntrySettings(_Section):
@@ -372,11 +374,13 @@ class IedSupervisionSettings(_Section):
     """Supervision of IEDs."""
 
     watermark_delay_seconds: NonNegativeFloat = Field(
-        1.0, description="How far the watermark stays behind the newest message of the slowest partition."
+        1.0,
+        allow_inf_nan=False,
+        description="How far the watermark stays behind the newest message of the slowest partition.",
     )
     allowed_lateness_seconds: _Seconds = Field(60, description="How late a message may be and still be used.")
     look_ahead_seconds: PositiveFloat = Field(
-        0.5, description="How often what may still be changed by late messages is looked at."
+        0.5, allow_inf_nan=False, description="How often what may still be changed by late messages is looked at."
     )
     station_pattern: Annotated[str, AfterValidator(_regular)] = Field(
         "^([^-_./]+)",

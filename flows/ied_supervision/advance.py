@@ -17,7 +17,7 @@ from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
 from flows.ied_supervision.continuity import STATE, Walked, walk
 from flows.ied_supervision.episode import MOST_ACCUSED, Episode, Revision
 from flows.ied_supervision.lone import WITHIN_US, Events
-from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.messages import GOOSE, Messages
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rule import UNTIL_GONE, Bools, Rule, all_rules
@@ -72,15 +72,16 @@ class _Round:
         self.base = state.ordinal.copy()
         last_before = state.rhythm.last.copy()
         walked = walk(state.lines, m)
-        genuine = walked.line == walked.trusted
+        genuine = (walked.genuine) & (m.simulation != 1)
         # A report carries those entries that have changed, a GOOSE message all of its data set.
         entries = np.where(m.st_num == UNKNOWN, UNKNOWN, m.num_entries)
         values = np.column_stack([m.conf_rev, entries, m.app_id, m.address])
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
-        tells_time = (m.st_num == UNKNOWN) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
+        kinds = np.array(self.blocks.kinds, np.int64)[m.block]
+        tells_time = (kinds != GOOSE) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
         paced = pace.follow(state.pace, m, tells_time, (m.clock_failure != 1) & (m.clock_not_synchronized != 1))
         seen = Seen(m, walked, paced, contradictions.follow(state.told, m), usual, self.blocks.addresses)
-        before, due = state.rhythm.follow(m.block, m.received, m.time_allowed_to_live_ms, genuine)
+        before, due = state.rhythm.follow(m.block, m.received, m.time_allowed_to_live_ms, walked.genuine)
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)
@@ -89,7 +90,7 @@ class _Round:
         np.add.at(state.ordinal, m.block, 1)
         busy = self.ends > self.starts
         state.last_st[busy], state.last_sq[busy] = (column[self.ends[busy] - 1] for column in (m.st_num, m.sq_num))
-        for row in CommonCauses(state, self.blocks, m, last_before, self.settled).rows(fallen, heard):
+        for row in CommonCauses(state, self.blocks, self.policy, m, last_before, self.settled).rows(fallen, heard):
             self._say(*row)
         state.until = self.until
         return self.said
@@ -217,7 +218,7 @@ class _Round:
     def _lone_events(self, walked: Walked) -> None:
         """Events that should have come with others."""
         m, station = self.messages, np.array(self.blocks.station, np.int64)
-        rows = np.flatnonzero((walked.how == STATE) & (walked.line == walked.trusted) & ~walked.unchanged)
+        rows = np.flatnonzero((walked.how == STATE) & walked.genuine & ~walked.unchanged)
         block = m.block[rows]
         fresh = Events(station[block], m.received[rows], block, m.st_num[rows], m.sq_num[rows])
         limit = np.broadcast_to(np.asarray(self.policy.limits(LONE, self.blocks.names)), len(self.blocks))

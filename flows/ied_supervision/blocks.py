@@ -22,7 +22,7 @@ _BETWEEN = "\x1f"
 
 
 def station_by(pattern: str) -> Callable[[str], str]:
-    """Gives a device's substation: the first group of a regular expression, or all of its id where that fits nothing.
+    """Gives a device's substation: the first group of a regular expression, or all of its id where that finds nothing.
 
     Example:
         >>> station_by("^([^-_]+)")("S01-F03-P1")
@@ -32,7 +32,7 @@ def station_by(pattern: str) -> Callable[[str], str]:
 
     def station(ied: str) -> str:
         found = fits.search(ied)
-        return ied if found is None else found[found.lastindex or 0]
+        return ied if found is None or not fits.groups else found[1] or ied
 
     return station
 
@@ -74,7 +74,8 @@ class Blocks:
 
     def of(self, frame: pl.DataFrame) -> tuple[Ints, Ints]:
         """Of each message the index of its block, and its source address, ``UNKNOWN`` without; both [n]."""
-        name = pl.concat_str(pl.col("ied_id").cast(pl.String), "kind", "control_block", separator=_BETWEEN)
+        ied = pl.col("ied_id").cast(pl.String)
+        name = pl.concat_str("kind", ied.str.len_chars().cast(pl.String), ied, "control_block", separator=_BETWEEN)
         column = frame.select(name.cast(_BLOCK)).to_series()
         codes = column.to_physical().to_numpy()
         known = self._code.get(codes)
@@ -86,7 +87,8 @@ class Blocks:
         return known, self._addresses_of(frame.get_column("source_address"))
 
     def _add(self, text: str) -> None:
-        ied, kind, control_block = text.split(_BETWEEN)
+        kind, length, rest = text.split(_BETWEEN, 2)
+        ied, control_block = rest[: int(length)], rest[int(length) + 1 :]
         self._code.put(pl.Series([text], dtype=_BLOCK).to_physical().to_numpy(), np.array([len(self.names)]))
         station = self.station_of(ied)
         self.names.append((ied, control_block))
@@ -132,6 +134,6 @@ class Blocks:
         blocks = cls(station_of)
         named, addresses = data
         for ied, kind, control_block in named:
-            blocks._add(_BETWEEN.join((ied, KINDS[kind], control_block)))
+            blocks._add(_BETWEEN.join((KINDS[kind], str(len(ied)), ied, control_block)))
         blocks.addresses = dict(addresses)
         return blocks

@@ -11,6 +11,7 @@ from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.episode import Episode, Revision
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import Ints
+from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rules.common_cause import RULE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
 from flows.ied_supervision.seen import shown
@@ -38,6 +39,14 @@ class Heard:
     episode: Episode
 
 
+@dataclass(frozen=True, slots=True)
+class Spoke:
+    """A device of which a block had fallen silent has been heard by any of its blocks: when, µs since 1970."""
+
+    time: int
+    block: int
+
+
 @dataclass(slots=True)
 class CommonCauses:
     """Walks through the silences of a round in the order of event time.
@@ -45,6 +54,7 @@ class CommonCauses:
     Attributes:
         state: after the round, but for its stations and silences, which are changed.
         blocks: all blocks.
+        policy: how the rules are tuned.
         messages: the round's, ordered.
         last_before: when each block was heard last before the round; [blocks].
         settled: what the state was copied from; None where it is settled itself.
@@ -52,6 +62,7 @@ class CommonCauses:
 
     state: State
     blocks: Blocks
+    policy: Policy
     messages: Messages
     last_before: Ints
     settled: State | None
@@ -59,21 +70,25 @@ class CommonCauses:
     def rows(self, fallen: list[Fallen], heard: list[Heard]) -> Iterator[tuple[Episode, int]]:
         """Each silence, its end, and what they have in common, as (anomaly as it is now, revision)."""
         m = self.messages
-        if fallen or heard:
+        if fallen or heard or any(one.silent for one in self.state.stations.values()):
             of_block = np.array(self.blocks.station)[m.block]
-            events: list[Fallen | Heard] = [*fallen, *heard]
+            events: list[Fallen | Heard | Spoke] = [*fallen, *heard, *self._spoke(fallen)]
             stations = {self.blocks.station[one.block] for one in events}
             arrived = {station: np.sort(m.received[of_block == station]) for station in stations}
             # At the same time silences first: a message that ends one comes after it.
-            events.sort(key=lambda one: (one.time, isinstance(one, Heard), self.blocks.names[one.block], one.block))
+            events.sort(
+                key=lambda one: (one.time, not isinstance(one, Fallen), self.blocks.names[one.block], one.block)
+            )
             for event in events:
                 station = self.blocks.station[event.block]
                 together = self.state.stations.setdefault(station, Together())
                 messages = together.heard + int(np.searchsorted(arrived[station], event.time, side="right"))
                 if isinstance(event, Fallen):
                     yield from self._fallen(event, station, together, messages)
+                elif isinstance(event, Heard):
+                    yield self._heard(event)
                 else:
-                    yield from self._heard(event, station, together, messages)
+                    yield from self._spoken(event, station, together, messages)
         counts = np.bincount(np.array(self.blocks.station, np.int64)[m.block], minlength=len(self.blocks.stations))
         for station in np.flatnonzero(counts).tolist():
             self.state.stations.setdefault(station, Together()).heard += int(counts[station])
@@ -88,8 +103,8 @@ class CommonCauses:
         since = self._heard_last(device, event.time)
         if since > episode.start + 1_000_000:  # another block of the device still speaks
             return
-        together.silent.setdefault(device, since)
-        window = int(RULE.limit * 1e6)
+        together.silent[device] = since
+        window = round(self.policy.of(RULE, self.blocks.stations[station], "").limit * 1e6)
         common = together.episode
         if common is not None:
             if device in together.members:
@@ -135,20 +150,36 @@ class CommonCauses:
 
     # ---------------------------------------------------------------------- heard
 
-    def _heard(self, event: Heard, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:
-        episode, device = event.episode, self.blocks.device[event.block]
+    def _heard(self, event: Heard) -> tuple[Episode, int]:
+        episode = event.episode
         del self.state.open[event.block, SILENCE.kind]
         episode.end = episode.updated = event.time
         episode.evidence = {**episode.evidence, "seen": f"none for {(event.time - episode.start) / 1e6:.3f} s"}
-        yield episode, self._block_revision(event.block, self._ordinal_at(event.block, event.time), message=True)
-        together.silent.pop(device, None)
+        return episode, self._block_revision(event.block, self._ordinal_at(event.block, event.time), message=True)
+
+    def _spoken(self, event: Spoke, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:
+        together.silent.pop(self.blocks.device[event.block], None)
         common = together.episode
-        if common is None or device not in together.members:
-            return
-        if not any(one in together.silent for one in together.members):
+        if common is not None and 2 * sum(one in together.silent for one in together.members) < len(together.members):
             common.end = common.updated = event.time
             yield common, self._station_revision(station, messages, message=True)
             together.episode, together.members = None, set()
+
+    def _spoke(self, fallen: list[Fallen]) -> Iterator[Spoke]:
+        """When devices that are silent, or fall silent in this round, are heard next."""
+        since = {device: [0] for one in self.state.stations.values() for device in one.silent}
+        for one in fallen:
+            since.setdefault(self.blocks.device[one.block], []).append(one.time)
+        for device, times in since.items():
+            for time in times:
+                following = []
+                for block in self.blocks.of_device[device]:
+                    low, high = self._span(block)
+                    at = low + int(np.searchsorted(self.messages.received[low:high], time, side="right"))
+                    if at < high:
+                        following.append((int(self.messages.received[at]), block))
+                if following:
+                    yield Spoke(*min(following))
 
     # ------------------------------------------------------------------ revisions
 

@@ -46,6 +46,7 @@ _FIELDS = (
     "unchanged",
     "kept_beat",
     "missed_beat",
+    "restarted",
 )
 _F = {name: place for place, name in enumerate(_FIELDS)}
 (
@@ -69,12 +70,17 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _UNCHANGED,
     _KEPT,
     _MISSED,
+    _RESTARTED,
 ) = range(len(_FIELDS))
 
 _ACTIVE_US = 5_000_000  # a line that has been silent for longer speaks no more
 _STEADY = 8  # sqNum from which on retransmissions have their steady interval
 _BEAT_OFF = 8  # an interval farther off than the eighth part is not the publisher's
 _MOST_LOST = 10_000
+_LONG_KNOWN = 20  # messages of a line that may come back
+_COPIED_US = 50_000  # a copy by another way through the network is not later than this
+_HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
+_LAST = 0xFFFF_FFFF
 
 # Strikes against a line, in thousandths of a logarithm of the odds.
 _NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN = 6_000, 12_000, 4_000, 8_000
@@ -129,6 +135,7 @@ class Walked:
             0 where there was no other.
         old: its numbers are behind those of the trusted line, and it is not of it.
         period: steady interval of the publisher, µs, 0 while unknown.
+        restarted: its line has begun with the numbers of a restart, and nobody goes on with the old ones.
     """
 
     line: Ints
@@ -142,12 +149,19 @@ class Walked:
     lead: Ints
     old: npt.NDArray[np.bool_]
     period: Ints
+    restarted: npt.NDArray[np.bool_]
+
+    @property
+    def genuine(self) -> npt.NDArray[np.bool_]:
+        """Messages of the line that is taken for the publisher's, or of the publisher that has restarted; [n]."""
+        genuine: npt.NDArray[np.bool_] = (self.line == self.trusted) | self.restarted
+        return genuine
 
     @classmethod
     def nothing(cls, n: int) -> Walked:
         """Of messages without any numbers: each is its publisher's."""
         numbers = [np.zeros(n, np.int64) for _ in range(6)]
-        flags = [np.zeros(n, bool) for _ in range(4)]
+        flags = [np.zeros(n, bool) for _ in range(5)]
         how = np.full(n, UNKNOWN, np.int64)
         return cls(
             numbers[0],
@@ -161,6 +175,7 @@ class Walked:
             numbers[4],
             flags[3],
             numbers[5],
+            flags[4],
         )
 
 
@@ -184,6 +199,7 @@ def walk(lines: Lines, messages: Messages) -> Walked:
         messages.address,
         messages.payload,
         messages.time_allowed_to_live_ms,
+        messages.simulation,
         found.line,
         found.how,
         found.gap,
@@ -195,6 +211,7 @@ def walk(lines: Lines, messages: Messages) -> Walked:
         found.lead,
         found.old,
         found.period,
+        found.restarted,
     )
     return found
 
@@ -226,6 +243,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     address: Ints,
     payload: Ints,
     live_ms: Ints,
+    simulation: Ints,
     out_line: Ints,
     out_how: Ints,
     out_gap: Ints,
@@ -237,9 +255,11 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     out_lead: Ints,
     out_old: npt.NDArray[np.bool_],
     out_period: Ints,
+    out_restarted: npt.NDArray[np.bool_],
 ) -> None:
     for n in range(len(block)):
-        if st_num[n] == UNKNOWN:
+        # A simulated message is a test set's, beside the publisher (IEC 61850-7-1, LPHD.Sim).
+        if st_num[n] == UNKNOWN or simulation[n] == 1:
             continue
         b, now, t, st, sq = block[n], received[n], times[n], st_num[n], sq_num[n]
         of_block = table[b]
@@ -253,8 +273,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             any_used = True
             active = now - line[_RECEIVED] <= active_us
             any_active |= active
-            # Whoever has been silent for long is back only if it was trusted.
-            if not active and place != trusted[b]:
+            # Whoever has been silent for long is back only if it was trusted, or has long been known.
+            if not active and place != trusted[b] and line[_TRUNK] + line[_COUNT] < _LONG_KNOWN:
                 continue
             if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                 continue
@@ -264,8 +284,12 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             this_how, this_rank, this_lost = RIVAL, 0, 0
             if same_state and _follows(sq, line[_SQ]):
                 this_how, this_rank = NEXT, 9 if same_data else 5
-            elif st == line[_ST] + 1 and sq <= 1 and t >= line[_TIME] and t != line[_TIME]:
+            elif (st == line[_ST] + 1 or (line[_ST] == _LAST and st <= 1)) and sq <= 1 and t > line[_TIME]:
                 this_how, this_rank = STATE, 5 if same_data else 8
+            elif (st == line[_ST] + 1 or (line[_ST] == _LAST and st <= 1)) and sq <= 1 and not same_data:
+                this_how, this_rank = STATE, 7  # its clock has been set back, or has none
+            elif same_state and same_data and 0 < -missed - 1 <= 8 and now - line[_RECEIVED] <= _COPIED_US:
+                this_how, this_rank = REPEATED, 4
             elif same_state and sq == line[_SQ]:
                 this_how, this_rank = (REPEATED, 3) if same_data else (TWIN, 2)
             elif same_state and 0 < missed <= _MOST_LOST:
@@ -301,7 +325,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         if best < 0 and source < 0 and any_used and not any_active:
             # Nobody else is there: the same publisher, whose numbers have started again, or jumped.
             keeper = of_block[trusted[b]]
-            if address[n] == keeper[_ADDRESS] or address[n] == UNKNOWN:
+            past = st < keeper[_ST] or (st == keeper[_ST] and sq < keeper[_SQ])
+            if (address[n] == keeper[_ADDRESS] or address[n] == UNKNOWN) and (not past or (st <= 1 and sq <= 1)):
                 best, how = trusted[b], RESTART if st <= 1 and sq <= 1 else JUMP
         if best < 0:
             best = 0
@@ -333,6 +358,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 if any_used:
                     how = RESTART if st <= 1 and sq <= 1 else RIVAL
                     line[_STRIKES] = _NO_ORIGIN
+                    line[_RESTARTED] = how == RESTART and (address[n] == keeper_address or address[n] == UNKNOWN)
                     if address[n] != keeper_address and address[n] != UNKNOWN:
                         line[_STRIKES] += _FOREIGN
             line[_USED] = 1
@@ -381,7 +407,12 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if best == trusted[b] and not interleaved:
                 off = gap - period[b]
                 period[b] = gap if not period[b] else period[b] + off // 16
-        line[_TIME], line[_ST], line[_SQ], line[_RECEIVED] = t, st, sq, now
+        if how != REPEATED or sq >= line[_SQ]:
+            line[_TIME], line[_ST], line[_SQ], line[_RECEIVED] = t, st, sq, now
+        # Who goes on says that whoever seems to have restarted meanwhile is somebody else.
+        for place in range(LINES):
+            if place != best and of_block[place, _USED] and of_block[place, _BORN] > line[_BORN]:
+                of_block[place, _RESTARTED] = 0
         line[_COUNT] += 1
         # Who is genuine?
         leader, lead, second = trusted[b], _score(of_block[trusted[b]]), np.iinfo(np.int64).min
@@ -390,7 +421,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if not other[_USED] or now - other[_RECEIVED] > active_us:
                 continue
             score = _score(other)
-            if place != leader and (score > lead or now - of_block[leader, _RECEIVED] > active_us):
+            gone = now - of_block[leader, _RECEIVED]
+            believed = other[_STRIKES] < _NO_ORIGIN or other[_RESTARTED] == 1 or gone > _HANDED_OVER_US
+            if place != leader and (score > lead or (gone > active_us and believed)):
                 leader, lead = place, score
         for place in range(LINES):
             other = of_block[place]
@@ -399,6 +432,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         trusted[b] = leader
         out_line[n], out_how[n], out_gap[n], out_lost[n] = best, how, gap, lost
         out_unchanged[n] = line[_UNCHANGED] == 1
+        out_restarted[n] = line[_RESTARTED] == 1
         out_interleaved[n] = interleaved
         out_trusted[n] = leader
         out_lead[n] = lead - second if second != np.iinfo(np.int64).min else 0

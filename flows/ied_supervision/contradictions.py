@@ -22,7 +22,8 @@ class Told:
     Attributes:
         pickup_since: since when a protection function has started, µs since 1970, 0 while none has; [blocks].
         pickup_last: when one had last; [blocks].
-        tripped: whether the trip is on; [blocks].
+        tripped: 1 while the trip is on, ``UNKNOWN`` before the first message; [blocks].
+        contradicted: current of the message before, mA, if its breaker was open; [blocks].
         last: last value of each measurement; [blocks, ``MEASURED``].
         run: messages since which it is the same; [blocks, ``MEASURED``].
         longest: how long it has been the same at most; [blocks, ``MEASURED``].
@@ -33,6 +34,7 @@ class Told:
     pickup_since: Ints
     pickup_last: Ints
     tripped: Ints
+    contradicted: Ints
     last: Ints
     run: Ints
     longest: Ints
@@ -42,7 +44,7 @@ class Told:
     @classmethod
     def none(cls) -> Told:
         """Of no blocks."""
-        flat = [np.zeros(0, np.int64) for _ in range(3)]
+        flat = [np.zeros(0, np.int64) for _ in range(4)]
         wide = [np.zeros((0, MEASURED), np.int64) for _ in range(5)]
         return cls(*flat, *wide)
 
@@ -51,7 +53,7 @@ class Told:
         more = blocks - len(self.tripped)
         for one in fields(self) if more > 0 else ():
             old = getattr(self, one.name)
-            fill = UNKNOWN if one.name == "last" else 0
+            fill = UNKNOWN if one.name in ("last", "tripped") else 0
             setattr(self, one.name, np.concatenate([old, np.full((more, *old.shape[1:]), fill, np.int64)]))
 
     def copy(self) -> Told:
@@ -68,12 +70,14 @@ class Contradictions:
         since_pickup: µs since one had started, at a message that begins a trip; ``UNKNOWN`` elsewhere.
         still: which measurement stands still while the others move; ``UNKNOWN``: none does.
         still_for: messages for which it does.
+        flowing: least current, mA, of the latest two messages that tell of current through an open breaker in a row.
     """
 
     picked_up: Ints
     since_pickup: Ints
     still: Ints
     still_for: Ints
+    flowing: Ints
 
 
 def follow(told: Told, messages: Messages) -> Contradictions:
@@ -85,12 +89,17 @@ def follow(told: Told, messages: Messages) -> Contradictions:
     """
     n = len(messages)
     found = Contradictions(
-        np.zeros(n, np.int64), np.full(n, UNKNOWN, np.int64), np.full(n, UNKNOWN, np.int64), np.zeros(n, np.int64)
+        np.zeros(n, np.int64),
+        np.full(n, UNKNOWN, np.int64),
+        np.full(n, UNKNOWN, np.int64),
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
     )
     _follow(
         told.pickup_since,
         told.pickup_last,
         told.tripped,
+        told.contradicted,
         told.last,
         told.run,
         told.longest,
@@ -100,11 +109,14 @@ def follow(told: Told, messages: Messages) -> Contradictions:
         messages.received,
         messages.trip,
         messages.pickup,
+        messages.position,
+        messages.current,
         messages.measured,
         found.picked_up,
         found.since_pickup,
         found.still,
         found.still_for,
+        found.flowing,
     )
     return found
 
@@ -114,6 +126,7 @@ def _follow(  # noqa: PLR0912 - one pass
     pickup_since: Ints,
     pickup_last: Ints,
     tripped: Ints,
+    contradicted: Ints,
     last: Ints,
     run: Ints,
     longest: Ints,
@@ -123,11 +136,14 @@ def _follow(  # noqa: PLR0912 - one pass
     received: Ints,
     trip: Ints,
     pickup: Ints,
+    position: Ints,
+    current: Ints,
     measured: Ints,
     out_picked_up: Ints,
     out_since_pickup: Ints,
     out_still: Ints,
     out_still_for: Ints,
+    out_flowing: Ints,
 ) -> None:
     for n in range(len(block)):
         b, now = block[n], received[n]
@@ -138,14 +154,21 @@ def _follow(  # noqa: PLR0912 - one pass
         elif pickup[n] == 0:
             pickup_since[b] = 0
         if trip[n] == 1:
-            # Of a block that tells pickups, too.
+            # Of a block that tells pickups, too, and has been seen without a trip.
             if tripped[b] == 0 and pickup[n] != UNKNOWN:
                 out_since_pickup[n] = now - pickup_last[b]
             tripped[b] = 1
+            if pickup_since[b] > 0:
+                pickup_since[b] = now
         elif trip[n] == 0:
             tripped[b] = 0
         if pickup_since[b] > 0 and trip[n] == 0:
             out_picked_up[n] = now - pickup_since[b]
+        if position[n] == 1 and current[n] != UNKNOWN:
+            out_flowing[n] = min(current[n], contradicted[b])
+            contradicted[b] = current[n]
+        elif position[n] != UNKNOWN:
+            contradicted[b] = 0
         changed = 0
         for k in range(measured.shape[1]):
             if measured[n, k] != UNKNOWN and last[b, k] != UNKNOWN and measured[n, k] != last[b, k]:

@@ -19,6 +19,7 @@ SLOT_US = 10_000
 """A hundred messages a second are what a control block may send for long."""
 
 _CERTAIN = 4  # messages with a time of their own, before a usual offset is known
+_APART_US = 500_000  # messages that follow faster are not asked
 _AGREES_US = 100_000  # two offsets that differ by less are of one clock; what has been buffered disagrees
 _ADOPT_US = 3_600_000_000  # an offset that has lasted for so long is the usual one
 
@@ -32,6 +33,7 @@ class Pace:
         offset: usual delay from the message's own time to its capture, µs.
         certain: messages that it rests on.
         last_offset: of the message before.
+        told_at: when that was received, µs since 1970.
         since: since when it has been another one, µs since 1970, 0 while it is the usual one.
         sq_num: of the report before, ``UNKNOWN`` before the first.
         entry: entry id of the report before.
@@ -41,6 +43,7 @@ class Pace:
     offset: Ints
     certain: Ints
     last_offset: Ints
+    told_at: Ints
     since: Ints
     sq_num: Ints
     entry: Ints
@@ -103,6 +106,7 @@ def follow(
         pace.offset,
         pace.certain,
         pace.last_offset,
+        pace.told_at,
         pace.since,
         pace.sq_num,
         pace.entry,
@@ -128,6 +132,7 @@ def _follow(
     offset: Ints,
     certain: Ints,
     last_offset: Ints,
+    told_at: Ints,
     since: Ints,
     last_sq: Ints,
     last_entry: Ints,
@@ -157,7 +162,8 @@ def _follow(
         if not tells_time[n]:
             continue
         delay = now - times[n]
-        agrees = abs(delay - last_offset[b]) <= _AGREES_US
+        # What is delivered in one go has been buffered together, and its delay is no clock's.
+        agrees = abs(delay - last_offset[b]) <= _AGREES_US and now - told_at[b] >= _APART_US
         if certain[b] == 0 or (certain[b] < _CERTAIN and not agrees):
             offset[b], certain[b] = delay, 1
         elif certain[b] < _CERTAIN:
@@ -172,4 +178,4 @@ def _follow(
                 since[b] = now
             elif now - since[b] >= _ADOPT_US:
                 offset[b], since[b] = delay, 0
-        last_offset[b] = delay
+        last_offset[b], told_at[b] = delay, now

@@ -42,8 +42,7 @@ class Seen:
     @property
     def genuine(self) -> Bools:
         """Messages of the line that is taken for the publisher's."""
-        genuine: Bools = self.walked.line == self.walked.trusted
-        return genuine
+        return self.walked.genuine
 
     def how(self, *kinds: int) -> Bools:
         """Messages of the publisher's that go on from its line in one of these ways."""

@@ -16,6 +16,7 @@ from connectors.compiled import compiled
 from flows.ied_supervision.numbers import Ints
 
 _LEARNED = 6  # intervals, before a rhythm is known
+_NEW_RHYTHM = 3  # overlong intervals, between which nothing comes in the old rhythm, are a new one
 _LATE = 2  # rhythms that must have passed
 _FADE = 64  # a longest interval that is not reached again is forgotten by this part each time
 
@@ -29,30 +30,35 @@ class Rhythm:
         live: how long the silence after that may last, µs, 0 while unknown.
         longest: longest usual interval, µs.
         intervals: how many were seen.
+        overlong: how many in a row were longer than that.
     """
 
     last: Ints
     live: Ints
     longest: Ints
     intervals: Ints
+    overlong: Ints
 
     @classmethod
     def none(cls) -> Rhythm:
         """Of no blocks."""
-        return cls(*(np.zeros(0, np.int64) for _ in range(4)))
+        return cls(*(np.zeros(0, np.int64) for _ in range(5)))
 
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
         more = blocks - len(self.last)
         if more > 0:
             room = np.zeros(more, np.int64)
-            self.last, self.live, self.longest, self.intervals = (
-                np.concatenate([one, room]) for one in (self.last, self.live, self.longest, self.intervals)
+            self.last, self.live, self.longest, self.intervals, self.overlong = (
+                np.concatenate([one, room])
+                for one in (self.last, self.live, self.longest, self.intervals, self.overlong)
             )
 
     def copy(self) -> Rhythm:
         """A copy that can go its own way."""
-        return Rhythm(self.last.copy(), self.live.copy(), self.longest.copy(), self.intervals.copy())
+        return Rhythm(
+            self.last.copy(), self.live.copy(), self.longest.copy(), self.intervals.copy(), self.overlong.copy()
+        )
 
     def follow(self, block: Ints, received: Ints, live_ms: Ints, genuine: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Take note of messages.
@@ -67,7 +73,19 @@ class Rhythm:
             when the block was heard before each message, and by when it had to be again, 0 where that is not known.
         """
         before, due = np.zeros(len(block), np.int64), np.zeros(len(block), np.int64)
-        _follow(self.last, self.live, self.longest, self.intervals, block, received, live_ms, genuine, before, due)
+        _follow(
+            self.last,
+            self.live,
+            self.longest,
+            self.intervals,
+            self.overlong,
+            block,
+            received,
+            live_ms,
+            genuine,
+            before,
+            due,
+        )
         return before, due
 
     def overdue(self, until: int, grace: Ints) -> Ints:
@@ -86,6 +104,7 @@ def _follow(
     live: Ints,
     longest: Ints,
     intervals: Ints,
+    overlong: Ints,
     block: Ints,
     received: Ints,
     live_ms: Ints,
@@ -106,8 +125,15 @@ def _follow(
             continue
         if gap > 0:
             silent = live[b] > 0 and gap > live[b]
-            if not silent:
-                longest[b] = max(gap, longest[b] - longest[b] // _FADE)
+            if silent and overlong[b] + 1 < _NEW_RHYTHM:
+                overlong[b] += 1
+            elif silent:
+                longest[b], overlong[b] = gap, 0
+            else:
+                # What is sent in between, as events come, says nothing of the rhythm.
+                if 2 * gap >= longest[b]:
+                    longest[b] = max(gap, longest[b] - longest[b] // _FADE)
+                    overlong[b] = 0
                 intervals[b] += 1
             if intervals[b] >= _LEARNED:
                 live[b] = _LATE * longest[b]

@@ -23,15 +23,32 @@ POSITION, TRIP, PICKUP, CURRENT, VOLTAGE, FREQUENCY = "position", "trip", "picku
 MEANINGS = (POSITION, TRIP, PICKUP, CURRENT, VOLTAGE, FREQUENCY)
 
 # Of references without a functional constraint, or with one ($ instead of .).
+_MAGNITUDE = r"([.$](inst)?[cC]Val)?([.$]mag)?([.$][fi])?$"  # of a measured value, not its angle
 _REFERENCES = {
-    POSITION: r"X(CBR|SWI)\d*[.$](ST[.$])?Pos([.$]stVal)?$",
+    POSITION: r"XCBR\d*[.$](ST[.$])?Pos([.$]stVal)?$",
     TRIP: r"PTRC\d*[.$](ST[.$])?(Tr|Op)[.$]general$",
     PICKUP: r"P[A-Z]{3}\d*[.$](ST[.$])?Str[.$]general$",
-    CURRENT: r"MMXU\d*[.$](MX[.$])?A[.$]phs[ABC]([.$]|$)",
-    VOLTAGE: r"MMXU\d*[.$](MX[.$])?(PPV|PhV|AvPPVPhs|AvPhVPhs)([.$]|$)",
-    FREQUENCY: r"MMXU\d*[.$](MX[.$])?Hz([.$]|$)",
+    CURRENT: r"MMXU\d*[.$](MX[.$])?A[.$]phs[ABC]" + _MAGNITUDE,
+    VOLTAGE: r"MMXU\d*[.$](MX[.$])?(PPV[.$]phs(AB|BC|CA)|PhV[.$]phs[ABC]|AvPPVPhs|AvPhVPhs)" + _MAGNITUDE,
+    FREQUENCY: r"MMXU\d*[.$](MX[.$])?Hz" + _MAGNITUDE,
 }
-_POSITIONS = {"intermediate": 0, "intermediate-state": 0, "off": 1, "on": 2, "bad": 3, "bad-state": 3}
+# By name, as a double point (IEC 60870-5), and as the bits of one.
+_POSITIONS = {
+    "intermediate": 0,
+    "intermediate-state": 0,
+    "off": 1,
+    "on": 2,
+    "bad": 3,
+    "bad-state": 3,
+    "0": 0,
+    "1": 1,
+    "2": 2,
+    "3": 3,
+    "00": 0,
+    "01": 1,
+    "10": 2,
+    "11": 3,
+}
 _TRUE, _FALSE = ("true", "True", "TRUE", "1"), ("false", "False", "FALSE", "0")
 # What no grid can have; amperes and hertz. Voltages are in V, kV or by another multiplier: only their sign is known.
 _RANGES = {CURRENT: (0.0, 200_000.0), VOLTAGE: (0.0, 2_000_000.0), FREQUENCY: (15.0, 75.0)}
@@ -113,7 +130,7 @@ def _told(rows: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
     position = pl.col("value").str.to_lowercase().replace_strict(_POSITIONS, default=None, return_dtype=pl.Int64)
     odd = pl.lit(False)
     for meaning, (least, most) in _RANGES.items():
-        odd = odd | ((means == meaning) & (~number.is_finite() | ~number.is_between(least, most)))
+        odd = odd | ((means == meaning) & (~number.is_finite() | ~(number.is_between(least, most) | (number == 0))))
     # A number that is no flag: with a fraction, or a known measurement.
     measured = number.is_not_null() & (pl.col("value").str.contains(".", literal=True) | means.is_in(list(_RANGES)))
     entries = entries.with_columns(

@@ -13,7 +13,7 @@ from connectors.batch import LETTER_SCHEMA, Batch
 from connectors.file_source import FileSource
 from flows.ied_supervision.flow import IED_TOPIC, FlowRules, Sinks, ied_supervision_flow
 from flows.ied_supervision.policy import Override
-from flows.ied_supervision.rule import all_rules
+from flows.ied_supervision.rule import UNTIL_GONE, all_rules
 from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, SupervisionRules, SupervisionShard
 from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.event_time import SECOND
@@ -48,6 +48,13 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         if not any(fnmatchcase(kind, one.kind) for kind in all_rules()):
             known = ", ".join(all_rules())
             raise SettingsError(f"ied_supervision.rules.{number}.kind: no rule {one.kind!r}; there are {known}")
+        tuned = [rule for kind, rule in all_rules().items() if fnmatchcase(kind, one.kind)]
+        if one.limit is not None and not any(rule.unit for rule in tuned):
+            raise SettingsError(f"ied_supervision.rules.{number}.limit: {one.kind} has no limit (got {one.limit:g})")
+        if one.hold_seconds is not None and not any(rule.shows and rule.hold != UNTIL_GONE for rule in tuned):
+            raise SettingsError(
+                f"ied_supervision.rules.{number}.hold_seconds: {one.kind} ends by itself (got {one.hold_seconds:g})"
+            )
     overrides = tuple(Override(**one.model_dump()) for one in own.rules)
     supervision = SupervisionRules(
         round(own.watermark_delay_seconds * SECOND),

@@ -1,6 +1,6 @@
 """A breaker is reported open, and current flows through it; or its position is bad.
 
-Within one message, so that both are of the same time. The limit is the current, in amperes.
+Within one message, so that both are of the same time, and twice in a row. The limit is the current, in amperes.
 
 Clause: IEC 61850-7-4, XCBR.Pos (off, bad-state) and MMXU.A.
 
@@ -19,7 +19,7 @@ _OFF, _BAD = 1, 3
 
 def _shows(seen: Seen, limit: Limit) -> Bools:
     m = seen.messages
-    return ((m.position == _OFF) & (m.current > limit * 1_000)) | (m.position == _BAD)
+    return ((m.position == _OFF) & (seen.told.flowing > limit * 1_000)) | (m.position == _BAD)
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:

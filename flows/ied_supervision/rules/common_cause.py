@@ -1,7 +1,7 @@
 """Most devices of a substation fell silent together: the fault is not theirs.
 
 At least three, and at least half of those that were heard, within the limit, in seconds. The single anomalies carry
-this one's id as group_id. It is cleared when all of them are heard again.
+this one's id as group_id. It is cleared when most of them are heard again.
 
 Clause: IEC TR 61850-90-4, network engineering: what stations share is switches, gateways and their supply.
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flows.ied_supervision.continuity import RESTART
 from flows.ied_supervision.rule import ALARM, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
-    return seen.walked.old & ~seen.genuine & (seen.walked.how != RESTART)
+    return seen.walked.old & ~seen.genuine
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:

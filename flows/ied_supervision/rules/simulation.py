@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flows.ied_supervision.rule import UNTIL_GONE, WARNING, Bools, Limit, Rule
+from flows.ied_supervision.rule import SECOND, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
-    return (seen.messages.simulation == 1) & seen.genuine
+    return seen.messages.simulation == 1
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
     return {"expected": "not set", "seen": f"the simulation flag is set in {seen.named(n)}"}
 
 
-RULE = Rule("SIMULATION", WARNING, "{seen}", _shows, _says, hold=UNTIL_GONE)
+RULE = Rule("SIMULATION", WARNING, "{seen}", _shows, _says, hold=10 * SECOND)

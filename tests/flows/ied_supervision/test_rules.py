@@ -396,3 +396,123 @@ def test_an_event_that_only_one_of_two_neighbours_tells_of() -> None:
 def test_events_that_have_always_come_alone_are_nothing_new() -> None:
     first = goose("S1-A", until=7 * MINUTE, changes=[(n + 1) * 30 * SECOND for n in range(10)])
     assert run([*first, *goose("S1-B", until=7 * MINUTE)]).is_empty()
+
+
+def _numbers(messages: list[Message], **more: int) -> list[Message]:
+    return [replace(one, **{name: getattr(one, name) + by for name, by in more.items()}) for one in messages]
+
+
+def test_a_quick_restart_is_no_attack() -> None:
+    before = goose(until=61 * SECOND, st=7, sq=100)
+    found = run([*before, *goose(since=64 * SECOND, until=3 * MINUTE, st=1, sq=1)])
+    assert kinds(found) == {"SILENCE", "RESTARTED"}
+
+
+def test_a_restart_within_the_time_that_its_messages_hold() -> None:
+    slow = [replace(one, live=40_000) for one in goose(until=200 * SECOND, every=20 * SECOND, st=7, sq=100)]
+    again = goose(since=215 * SECOND, until=10 * MINUTE, every=20 * SECOND, st=1, sq=1)
+    found = run([*slow, *(replace(one, live=40_000) for one in again)])
+    assert kinds(found) == {"RESTARTED"}
+
+
+@pytest.mark.parametrize("off", [0, -800_000, -55 * SECOND])
+def test_a_state_whose_time_is_not_after_the_one_before(off: int) -> None:
+    """A clock that has been set back, or stands still, is no second publisher."""
+    made = [
+        replace(one, time=one.time + off if off else 0) if one.received >= 50 * SECOND else one
+        for one in goose(until=3 * MINUTE, changes=[50 * SECOND, 100 * SECOND])
+    ]
+    assert not kinds(run(made)) & {"RIVAL_PUBLISHER", "REPLAYED"}
+
+
+def test_state_numbers_that_begin_again_after_the_last() -> None:
+    made = goose(until=3 * MINUTE, changes=[50 * SECOND], st=0xFFFF_FFFF, sq=5)
+    rolled = [replace(one, st=1) if one.st == 0x1_0000_0000 else one for one in made]
+    assert run(rolled).is_empty()
+
+
+def test_copies_by_another_way_through_the_network_are_no_rival() -> None:
+    burst = [60 * SECOND + step for step in (0, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)]
+    made = goose(until=60 * SECOND)
+    made += [replace(made[-1], received=at, time=burst[0], st=2, sq=n, values=("x", "y")) for n, at in enumerate(burst)]
+    made += [replace(made[-1], received=at, sq=7 + n) for n, at in enumerate(range(61 * SECOND, 3 * MINUTE, SECOND))]
+    found = run([*made, *(replace(one, received=one.received + 3_000) for one in made)])
+    assert kinds(found) == {"REPEATED"}
+
+
+def test_a_publisher_that_comes_back_after_a_gap_is_known_again() -> None:
+    mine = [one for one in goose(until=5 * MINUTE, st=7) if not 100 * SECOND < one.received < 120 * SECOND]
+    other = _numbers(goose(since=60 * SECOND + 200_000, until=5 * MINUTE), st=900)
+    found = run([*mine, *other])
+    genuine = {START + one.received for one in mine}
+    accused = json.loads(evidence(found, "RIVAL_PUBLISHER")["accused"])
+    assert len(accused) > 100
+    assert not genuine & set(accused)
+
+
+def test_a_replay_into_an_outage_is_a_replay() -> None:
+    mine = [one for one in goose(until=6 * MINUTE) if not 100 * SECOND < one.received < 230 * SECOND]
+    old = [replace(one, received=one.received + 200 * SECOND + 300_000) for one in mine[10:50]]
+    found = run([*mine, *old])
+    assert "REPLAYED" in kinds(found)
+    accused = {one for text in _accusations(found) for one in json.loads(text)}
+    assert not {START + one.received for one in mine} & accused
+
+
+def _accusations(found: pl.DataFrame) -> list[str]:
+    return [entry["value"] for entries in found["evidence"] for entry in entries if entry["key"] == "accused"]
+
+
+def test_the_genuine_one_is_silent_while_the_false_one_goes_on() -> None:
+    false = _numbers(goose(since=60 * SECOND + 300_000, until=5 * MINUTE), st=900)
+    found = run([*goose(until=100 * SECOND), *false])
+    silent = found.row(by_predicate=pl.col("kind") == "SILENCE", named=True)
+    assert (silent["state"], silent["start_time"].timestamp() * SECOND) == ("RAISED", START + 99 * SECOND)
+    rival = found.row(by_predicate=pl.col("kind") == "RIVAL_PUBLISHER", named=True)
+    assert rival["state"] == "UPDATED"
+
+
+def test_a_test_set_beside_the_publisher_is_a_simulation_and_nothing_else() -> None:
+    simulated = [
+        replace(one, simulation=True) for one in _numbers(goose(since=60 * SECOND + 1, until=90 * SECOND), st=50)
+    ]
+    assert kinds(run([*NORMAL, *simulated])) == {"SIMULATION"}
+
+
+def test_a_device_that_falls_silent_block_by_block() -> None:
+    messages = [*goose(until=100 * SECOND + 1), *health(until=125 * SECOND), *goose("S1-B", until=6 * MINUTE)]
+    assert kinds(run(messages)) == {"SILENCE"}
+
+
+def test_devices_that_still_speak_are_not_silent_together() -> None:
+    names = ("S1-A", "S1-B", "S1-C")
+    messages = [one for name in names for one in (*goose(name, until=100 * SECOND), *health(name, until=5 * MINUTE))]
+    common = run(messages).filter(pl.col("kind") == "COMMON_CAUSE")
+    assert set(common["state"]) <= {"CLEARED"}
+
+
+def test_a_new_rhythm_of_health_is_learned() -> None:
+    fast = health(until=5 * MINUTE)
+    slow = health(until=65 * MINUTE, every=MINUTE)
+    found = run([*fast, *(one for one in slow if one.received >= 5 * MINUTE), *goose("S1-B", until=65 * MINUTE)])
+    assert found.height <= 3
+
+
+def test_events_between_two_integrity_reports_say_nothing_of_their_rhythm() -> None:
+    made = report(until=40 * MINUTE, every=MINUTE)
+    burst = [replace(made[9], received=made[9].received + 100_000 * n, sq=0, entry=None) for n in range(1, 101)]
+    found = run([*made, *burst])
+    assert "SILENCE" not in kinds(found)
+
+
+def test_references_that_only_look_like_a_breaker_or_a_current() -> None:
+    references = ("CTRL/XSWI3.Pos.stVal", "CTRL/XCBR1.Pos.stVal", _BAY[1], "CTRL/MMXU1.A.phsA.cVal.ang.f")
+    made = [
+        replace(one, references=references, values=("off", "on", "300.1", "-30.5")) for one in report(until=5 * MINUTE)
+    ]
+    assert run(made).is_empty()
+
+
+def test_a_name_with_any_character_is_a_name() -> None:
+    odd = [replace(one, ied="S1\x1fA") for one in NORMAL if one.received != 40 * SECOND]
+    assert run(odd)["ied_id"].to_list() == ["S1\x1fA"]
