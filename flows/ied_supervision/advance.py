@@ -89,6 +89,8 @@ class _Round:
         fallen, heard = self._silences(before, due)
         np.add.at(state.ordinal, m.block, 1)
         busy = self.ends > self.starts
+        fresh = np.flatnonzero(busy & (state.first == 0))
+        state.first[fresh] = m.received[self.starts[fresh]]
         state.last_st[busy], state.last_sq[busy] = (column[self.ends[busy] - 1] for column in (m.st_num, m.sq_num))
         for row in CommonCauses(state, self.blocks, self.policy, m, last_before, self.settled).rows(fallen, heard):
             self._say(*row)

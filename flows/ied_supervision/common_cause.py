@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class CommonCauses:
         messages: the round's, ordered.
         last_before: when each block was heard last before the round; [blocks].
         settled: what the state was copied from; None where it is settled itself.
+        joined: stations whose common cause has more members than was said: when, and after how many messages.
+        appeared: see ``_appeared``.
     """
 
     state: State
@@ -66,6 +68,8 @@ class CommonCauses:
     messages: Messages
     last_before: Ints
     settled: State | None
+    joined: dict[int, tuple[int, int]] = field(default_factory=dict)
+    appeared: dict[int, Ints] = field(default_factory=dict)
 
     def rows(self, fallen: list[Fallen], heard: list[Heard]) -> Iterator[tuple[Episode, int]]:
         """Each silence, its end, and what they have in common, as (anomaly as it is now, revision)."""
@@ -89,6 +93,10 @@ class CommonCauses:
                     yield self._heard(event)
                 else:
                     yield from self._spoken(event, station, together, messages)
+            for station, (time, count) in self.joined.items():
+                together = self.state.stations[station]
+                if together.episode is not None:
+                    yield self._grown(together.episode, station, together, time, count)
         counts = np.bincount(np.array(self.blocks.station, np.int64)[m.block], minlength=len(self.blocks.stations))
         for station in np.flatnonzero(counts).tolist():
             self.state.stations.setdefault(station, Together()).heard += int(counts[station])
@@ -103,32 +111,55 @@ class CommonCauses:
         since = self._heard_last(device, event.time)
         if since > episode.start + 1_000_000:  # another block of the device still speaks
             return
+        again = device not in together.silent
         together.silent[device] = since
         window = round(self.policy.of(RULE, self.blocks.stations[station], "").limit * 1e6)
         common = together.episode
         if common is not None:
             if device in together.members:
+                together.still += again
                 yield from self._linked([event.block], common)
             elif abs(since - common.start) <= window:
                 together.members.add(device)
-                common.evidence = self._evidence(together.members, station, event.time)
-                common.updated = event.time
-                yield common, self._station_revision(station, messages, more=len(together.members))
+                together.still += 1
+                self.joined[station] = event.time, messages
                 yield from self._linked(self.blocks.of_device[device], common)
             return
-        near = {one for one, at in together.silent.items() if abs(at - since) <= window}
-        start = min(together.silent[one] for one in near)
-        there = [one for one in self.blocks.in_station[station] if self._was_heard(one, start)]
-        if len(near) < _LEAST or 2 * len(near) < len(there):
+        there = int(np.searchsorted(self._appeared(station), event.time, side="right"))
+        # Most silent devices are few silent devices: what is costly is left for when it may matter.
+        if len(together.silent) < _LEAST or 3 * len(together.silent) < there:
             return
-        common = Episode(
-            RULE.kind, self.blocks.stations[station], None, start, event.time, event.time, event.time, 0, 0, {}
-        )
-        together.episode, together.members = common, near
-        common.evidence = self._evidence(near, station, event.time)
-        yield common, self._station_revision(station, messages, more=len(together.members))
+        near = {one for one, at in together.silent.items() if abs(at - since) <= window}
+        gone = sum(at < since - _HEARD_US for at in together.silent.values())
+        if len(near) < _LEAST or 2 * len(near) < there - gone:
+            return
+        start = min(together.silent[one] for one in near)
+        name = self.blocks.stations[station]
+        common = Episode(RULE.kind, name, None, start, event.time, event.time, event.time, 0, 0, {})
+        together.episode, together.members, together.still = common, near, len(near)
+        yield self._grown(common, station, together, event.time, messages)
         for member in sorted(near, key=lambda one: self.blocks.devices[one]):
             yield from self._linked(self.blocks.of_device[member], common)
+
+    def _grown(
+        self, common: Episode, station: int, together: Together, time: int, messages: int
+    ) -> tuple[Episode, int]:
+        """A common cause with all its members."""
+        common.evidence = self._evidence(together.members, station, time)
+        common.updated = time
+        return common, self._station_revision(station, messages, more=len(together.members))
+
+    def _appeared(self, station: int) -> Ints:
+        """When the devices of a station were heard first, in order, µs since 1970."""
+        if station not in self.appeared:
+            first = self.state.first
+            times = [min(int(first[b]) for b in self.blocks.of_device[d] if first[b]) for d in self._known(station)]
+            self.appeared[station] = np.sort(np.array(times, np.int64))
+        return self.appeared[station]
+
+    def _known(self, station: int) -> list[int]:
+        first, of_device = self.state.first, self.blocks.of_device
+        return [device for device in self.blocks.in_station[station] if any(first[b] for b in of_device[device])]
 
     def _linked(self, blocks: list[int], common: Episode) -> Iterator[tuple[Episode, int]]:
         """Silences of blocks, once more, with the group."""
@@ -140,7 +171,7 @@ class CommonCauses:
 
     def _evidence(self, members: set[int], station: int, time: int) -> dict[str, str]:
         names = sorted(self.blocks.devices[one] for one in members)
-        there = len(self.blocks.in_station[station])
+        there = int(np.searchsorted(self._appeared(station), time, side="right"))
         return {
             "expected": "devices that fail one by one",
             "seen": f"{len(names)} of {there} devices",
@@ -158,20 +189,28 @@ class CommonCauses:
         return episode, self._block_revision(event.block, self._ordinal_at(event.block, event.time), message=True)
 
     def _spoken(self, event: Spoke, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:
-        together.silent.pop(self.blocks.device[event.block], None)
+        device = self.blocks.device[event.block]
+        if together.silent.pop(device, None) is None:
+            return
         common = together.episode
-        if common is not None and 2 * sum(one in together.silent for one in together.members) < len(together.members):
+        if common is None or device not in together.members:
+            return
+        together.still -= 1
+        if 2 * together.still < len(together.members):
+            if station in self.joined:
+                yield self._grown(common, station, together, *self.joined.pop(station))
             common.end = common.updated = event.time
             yield common, self._station_revision(station, messages, message=True)
-            together.episode, together.members = None, set()
+            together.episode, together.members, together.still = None, set(), 0
 
     def _spoke(self, fallen: list[Fallen]) -> Iterator[Spoke]:
         """When devices that are silent, or fall silent in this round, are heard next."""
         since = {device: [0] for one in self.state.stations.values() for device in one.silent}
         for one in fallen:
             since.setdefault(self.blocks.device[one.block], []).append(one.time)
+        speaking = set(np.unique(np.array(self.blocks.device, np.int64)[self.messages.block]).tolist())
         for device, times in since.items():
-            for time in times:
+            for time in times if device in speaking else ():
                 following = []
                 for block in self.blocks.of_device[device]:
                     low, high = self._span(block)
@@ -217,7 +256,3 @@ class CommonCauses:
             since = int(np.searchsorted(self.messages.received[low:high], time, side="right"))
             latest = max(latest, int(self.messages.received[low + since - 1] if since else self.last_before[block]))
         return latest
-
-    def _was_heard(self, device: int, time: int) -> bool:
-        """Whether a device was there by a time."""
-        return self._heard_last(device, time) > time - _HEARD_US

@@ -26,17 +26,19 @@ class Together:
         silent: silent devices, and since when, µs since 1970.
         episode: the common cause, while there is one.
         members: the devices that are silent because of it.
+        still: how many of them are silent now.
     """
 
     heard: int = 0
     silent: dict[int, int] = field(default_factory=dict)
     episode: Episode | None = None
     members: set[int] = field(default_factory=set)
+    still: int = 0
 
     def copy(self) -> Together:
         """A copy that can go its own way."""
         episode = None if self.episode is None else self.episode.copy()
-        return Together(self.heard, dict(self.silent), episode, set(self.members))
+        return Together(self.heard, dict(self.silent), episode, set(self.members), self.still)
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class State:
         told: what their values have told.
         company: in what company events come.
         ordinal: messages of each block so far; [blocks].
+        first: when each block was heard first, µs since 1970, 0 before; [blocks].
         last_st: stNum of the last message; [blocks].
         last_sq: sqNum of the last message; [blocks].
         open: anomalies that last, by block and kind.
@@ -65,6 +68,7 @@ class State:
     told: Told = field(default_factory=Told.none)
     company: Company = field(default_factory=Company.none)
     ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    first: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     last_st: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     last_sq: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     open: dict[tuple[int, str], Episode] = field(default_factory=dict)
@@ -77,7 +81,9 @@ class State:
             part.reach(blocks)
         more = blocks - len(self.ordinal)
         if more > 0:
-            self.ordinal = np.concatenate([self.ordinal, np.zeros(more, np.int64)])
+            self.ordinal, self.first = (
+                np.concatenate([one, np.zeros(more, np.int64)]) for one in (self.ordinal, self.first)
+            )
             self.last_st, self.last_sq = (
                 np.concatenate([one, np.full(more, UNKNOWN, np.int64)]) for one in (self.last_st, self.last_sq)
             )
@@ -92,6 +98,7 @@ class State:
             self.told.copy(),
             self.company.copy(),
             self.ordinal.copy(),
+            self.first.copy(),
             self.last_st.copy(),
             self.last_sq.copy(),
             {key: episode.copy() for key, episode in self.open.items()},

@@ -75,7 +75,15 @@ def _attacked(seed: int) -> list[Message]:
     ]
     old = [replace(one, received=one.received + 90 * SECOND + 3_000) for one in mine[5:12]]
     reports = [one for one in report("S1-B", until=_SPAN) if chance.random() > 0.05]
-    return [*messages, *forged, *old, *reports]
+    mixture = [*messages, *forged, *old, *reports]
+    if chance.random() < 0.6:  # the station's network fails, for each device a little later
+        begin = chance.randrange(30 * SECOND, 200 * SECOND)
+        apart = {f"S1-{letter}": chance.randrange(12 * SECOND) for letter in "ABC"}
+        ends = {ied: begin + chance.choice([20, 40]) * SECOND + late for ied, late in apart.items()}
+        mixture = [
+            one for one in mixture if one.ied not in apart or not begin + apart[one.ied] < one.received < ends[one.ied]
+        ]
+    return mixture
 
 
 def _in_order(messages: list[Message]) -> Supervision:
