@@ -34,6 +34,7 @@ class Pace:
         certain: messages that it rests on.
         last_offset: of the message before.
         told_at: when that was received, µs since 1970.
+        last_time: its own time, µs since 1970.
         since: since when it has been another one, µs since 1970, 0 while it is the usual one.
         sq_num: of the report before, ``UNKNOWN`` before the first.
         entry: entry id of the report before.
@@ -44,6 +45,7 @@ class Pace:
     certain: Ints
     last_offset: Ints
     told_at: Ints
+    last_time: Ints
     since: Ints
     sq_num: Ints
     entry: Ints
@@ -107,6 +109,7 @@ def follow(
         pace.certain,
         pace.last_offset,
         pace.told_at,
+        pace.last_time,
         pace.since,
         pace.sq_num,
         pace.entry,
@@ -133,6 +136,7 @@ def _follow(
     certain: Ints,
     last_offset: Ints,
     told_at: Ints,
+    last_time: Ints,
     since: Ints,
     last_sq: Ints,
     last_entry: Ints,
@@ -164,7 +168,9 @@ def _follow(
         delay = now - times[n]
         # What is delivered in one go has been buffered together, and its delay is no clock's.
         agrees = abs(delay - last_offset[b]) <= _AGREES_US and now - told_at[b] >= _APART_US
-        if certain[b] == 0 or (certain[b] < _CERTAIN and not agrees):
+        if certain[b] >= _CERTAIN and times[n] == last_time[b] and now - told_at[b] >= _APART_US:
+            out_off[n] = offset[b] - delay  # it stands still
+        elif certain[b] == 0 or (certain[b] < _CERTAIN and not agrees):
             offset[b], certain[b] = delay, 1
         elif certain[b] < _CERTAIN:
             certain[b] += 1
@@ -178,4 +184,4 @@ def _follow(
                 since[b] = now
             elif now - since[b] >= _ADOPT_US:
                 offset[b], since[b] = delay, 0
-        last_offset[b], told_at[b] = delay, now
+        last_offset[b], told_at[b], last_time[b] = delay, now, times[n]

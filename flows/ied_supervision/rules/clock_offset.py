@@ -1,4 +1,4 @@
-"""A device's time against the time of capture has stepped or drifted away from what it usually is.
+"""A device's time against the time of capture has stepped or drifted away from what it usually is, or stands still.
 
 Told by messages whose own time is that of their sending: reports, health, and the first GOOSE message of a state. Two
 of them in a row must agree, so that what was buffered says nothing. The limit is how far, in seconds.

@@ -516,3 +516,11 @@ def test_references_that_only_look_like_a_breaker_or_a_current() -> None:
 def test_a_name_with_any_character_is_a_name() -> None:
     odd = [replace(one, ied="S1\x1fA") for one in NORMAL if one.received != 40 * SECOND]
     assert run(odd)["ied_id"].to_list() == ["S1\x1fA"]
+
+
+@pytest.mark.parametrize("made", [health, report])
+def test_a_clock_that_stands_still(made: Callable[..., list[Message]]) -> None:
+    frozen = [replace(one, time=min(one.time, 5 * MINUTE)) for one in made(until=15 * MINUTE)]
+    found = run(frozen)
+    assert kinds(found) == {"CLOCK_OFFSET"}
+    assert float(evidence(found, "CLOCK_OFFSET")["offset_seconds"]) < -500
