@@ -24,6 +24,7 @@ from flows.ied_supervision.rule import UNTIL_GONE, Bools, Rule, all_rules
 from flows.ied_supervision.rules.lone_event import RULE as LONE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
 from flows.ied_supervision.seen import Seen, shown
+from flows.ied_supervision.silence import Awaited
 from flows.ied_supervision.state import State
 
 Row = dict[str, Any]
@@ -81,17 +82,16 @@ class _Round:
         tells_time = (kinds != GOOSE) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
         paced = pace.follow(state.pace, m, tells_time, (m.clock_failure != 1) & (m.clock_not_synchronized != 1))
         seen = Seen(m, walked, paced, contradictions.follow(state.told, m), usual, self.blocks.addresses)
-        before, due = state.rhythm.follow(m.block, m.received, m.time_allowed_to_live_ms, walked.genuine)
+        awaited = state.rhythm.follow(m, walked.genuine)
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)
         self._lone_events(walked)
-        fallen, heard = self._silences(before, due)
+        fallen, heard = self._silences(awaited)
         np.add.at(state.ordinal, m.block, 1)
         busy = self.ends > self.starts
         fresh = np.flatnonzero(busy & (state.first == 0))
         state.first[fresh] = m.received[self.starts[fresh]]
-        state.last_st[busy], state.last_sq[busy] = (column[self.ends[busy] - 1] for column in (m.st_num, m.sq_num))
         for row in CommonCauses(state, self.blocks, self.policy, m, last_before, self.settled).rows(fallen, heard):
             self._say(*row)
         state.until = self.until
@@ -260,9 +260,9 @@ class _Round:
 
     # ------------------------------------------------------------------- silence
 
-    def _silences(self, before: Ints, due: Ints) -> tuple[list[Fallen], list[Heard]]:
+    def _silences(self, awaited: Awaited) -> tuple[list[Fallen], list[Heard]]:
         """Blocks that have fallen silent, and those that have been heard again; in no order."""
-        state, m = self.state, self.messages
+        state, m, due = self.state, self.messages, awaited.due
         limit = self.policy.limits(SILENCE, self.blocks.names)
         grace = np.broadcast_to(np.asarray(limit) * 1e6, len(self.blocks)).astype(np.int64)
         fallen: list[Fallen] = []
@@ -273,26 +273,23 @@ class _Round:
             block, raised_at = int(m.block[row]), int(due[row] + grace[m.block[row]])
             episode = silent.pop(block, None)
             if episode is None:
-                promised = int(due[row] - before[row])
-                episode = self._silent(block, int(before[row]), promised, raised_at, row)
+                last, numbers = int(awaited.before[row]), (int(awaited.st_num[row]), int(awaited.sq_num[row]))
+                episode = self._silent(block, last, int(due[row]) - last, raised_at, numbers)
                 fallen.append(Fallen(raised_at, block, episode))
             heard.append(Heard(int(m.received[row]), block, episode))
         for one in state.rhythm.overdue(self.until, grace).tolist():
             if one not in silent:
                 last, promised = int(state.rhythm.last[one]), int(state.rhythm.live[one])
-                episode = self._silent(one, last, promised, last + promised + int(grace[one]), int(self.ends[one]))
+                numbers = int(state.rhythm.st_num[one]), int(state.rhythm.sq_num[one])
+                episode = self._silent(one, last, promised, last + promised + int(grace[one]), numbers)
                 fallen.append(Fallen(episode.detected, one, episode))
         return fallen, heard
 
-    def _silent(self, block: int, last: int, promised: int, raised_at: int, row: int) -> Episode:
-        """A new silence; ``row`` is the one after its last message, if that is of this round."""
+    def _silent(self, block: int, last: int, promised: int, raised_at: int, numbers: tuple[int, int]) -> Episode:
+        """A new silence; ``numbers`` are stNum and sqNum of the last message."""
         ied, control_block = self.blocks.names[block]
-        m = self.messages
-        if row > self.starts[block]:
-            st, sq = int(m.st_num[row - 1]), int(m.sq_num[row - 1])
-        else:
-            st, sq = int(self.state.last_st[block]), int(self.state.last_sq[block])
-        numbers = "" if sq == UNKNOWN else f"{max(st, 0)}/{sq}@"
+        st, sq = numbers
+        name = "" if sq == UNKNOWN else f"{max(st, 0)}/{sq}@"
         evidence = {"expected": f"a message within {promised / 1e6:.3f} s", "seen": "none"}
         return Episode(
             SILENCE.kind,
@@ -305,5 +302,5 @@ class _Round:
             0,
             0,
             evidence,
-            last_message=f"{numbers}{shown(last)}",
+            last_message=f"{name}{shown(last)}",
         )

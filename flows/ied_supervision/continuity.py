@@ -258,8 +258,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     out_restarted: npt.NDArray[np.bool_],
 ) -> None:
     for n in range(len(block)):
-        # A simulated message is a test set's, beside the publisher (IEC 61850-7-1, LPHD.Sim).
-        if st_num[n] == UNKNOWN or simulation[n] == 1:
+        if st_num[n] == UNKNOWN:
             continue
         b, now, t, st, sq = block[n], received[n], times[n], st_num[n], sq_num[n]
         of_block = table[b]
@@ -304,6 +303,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             this_rank = 2 * this_rank + (place == trusted[b])
             if this_rank > rank:
                 best, how, rank, lost = place, this_how, this_rank, this_lost
+        if simulation[n] == 1 and (best < 0 or how == TWIN):
+            continue  # a test set's, beside the publisher (IEC 61850-7-1, LPHD.Sim)
         source = best if how == TWIN else -1
         if rank < 2 * 7:
             # What was sent before a state began that somebody else may have made up.

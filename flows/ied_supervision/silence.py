@@ -7,18 +7,36 @@ of its intervals.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
+from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import Ints
 
 _LEARNED = 6  # intervals, before a rhythm is known
 _NEW_RHYTHM = 3  # overlong intervals, between which nothing comes in the old rhythm, are a new one
 _LATE = 2  # rhythms that must have passed
 _FADE = 64  # a longest interval that is not reached again is forgotten by this part each time
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Of each message of a publisher what was before it; all [n], 0 of others' messages.
+
+    Attributes:
+        before: when the block was heard before, µs since 1970; 0 for its first message.
+        due: by when it had to be heard again; 0 where that is not known.
+        st_num: stNum of the message before.
+        sq_num: its sqNum.
+    """
+
+    before: Ints
+    due: Ints
+    st_num: Ints
+    sq_num: Ints
 
 
 @dataclass(slots=True)
@@ -31,6 +49,8 @@ class Rhythm:
         longest: longest usual interval, µs.
         intervals: how many were seen.
         overlong: how many in a row were longer than that.
+        st_num: of the last message.
+        sq_num: of the last message.
     """
 
     last: Ints
@@ -38,55 +58,53 @@ class Rhythm:
     longest: Ints
     intervals: Ints
     overlong: Ints
+    st_num: Ints
+    sq_num: Ints
 
     @classmethod
     def none(cls) -> Rhythm:
         """Of no blocks."""
-        return cls(*(np.zeros(0, np.int64) for _ in range(5)))
+        return cls(*(np.zeros(0, np.int64) for _ in range(7)))
 
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
         more = blocks - len(self.last)
-        if more > 0:
-            room = np.zeros(more, np.int64)
-            self.last, self.live, self.longest, self.intervals, self.overlong = (
-                np.concatenate([one, room])
-                for one in (self.last, self.live, self.longest, self.intervals, self.overlong)
-            )
+        for one in fields(self) if more > 0 else ():
+            setattr(self, one.name, np.concatenate([getattr(self, one.name), np.zeros(more, np.int64)]))
 
     def copy(self) -> Rhythm:
         """A copy that can go its own way."""
-        return Rhythm(
-            self.last.copy(), self.live.copy(), self.longest.copy(), self.intervals.copy(), self.overlong.copy()
-        )
+        return Rhythm(*(getattr(self, one.name).copy() for one in fields(self)))
 
-    def follow(self, block: Ints, received: Ints, live_ms: Ints, genuine: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    def follow(self, messages: Messages, genuine: npt.NDArray[np.bool_]) -> Awaited:
         """Take note of messages.
 
         Args:
-            block: by block and time; [n].
-            received: µs since 1970; [n].
-            live_ms: what they promise, negative where nothing; [n].
+            messages: ordered.
             genuine: whether they are the publisher's: another one's do not speak for it; [n].
-
-        Returns:
-            when the block was heard before each message, and by when it had to be again, 0 where that is not known.
         """
-        before, due = np.zeros(len(block), np.int64), np.zeros(len(block), np.int64)
+        n, m = len(messages), messages
+        found = Awaited(*(np.zeros(n, np.int64) for _ in fields(Awaited)))
         _follow(
             self.last,
             self.live,
             self.longest,
             self.intervals,
             self.overlong,
-            block,
-            received,
-            live_ms,
+            self.st_num,
+            self.sq_num,
+            m.block,
+            m.received,
+            m.time_allowed_to_live_ms,
+            m.st_num,
+            m.sq_num,
             genuine,
-            before,
-            due,
+            found.before,
+            found.due,
+            found.st_num,
+            found.sq_num,
         )
-        return before, due
+        return found
 
     def overdue(self, until: int, grace: Ints) -> Ints:
         """Blocks that must have been heard before a time, µs since 1970, and have not.
@@ -105,18 +123,25 @@ def _follow(
     longest: Ints,
     intervals: Ints,
     overlong: Ints,
+    last_st: Ints,
+    last_sq: Ints,
     block: Ints,
     received: Ints,
     live_ms: Ints,
+    st_num: Ints,
+    sq_num: Ints,
     genuine: npt.NDArray[np.bool_],
     before: Ints,
     due: Ints,
+    before_st: Ints,
+    before_sq: Ints,
 ) -> None:
     for n in range(len(block)):
         if not genuine[n]:
             continue
         b = block[n]
-        before[n] = last[b]
+        before[n], before_st[n], before_sq[n] = last[b], last_st[b], last_sq[b]
+        last_st[b], last_sq[b] = st_num[n], sq_num[n]
         due[n] = last[b] + live[b] if live[b] else 0
         gap = received[n] - last[b] if last[b] else 0
         last[b] = received[n]

@@ -11,7 +11,7 @@ from flows.ied_supervision.continuity import Lines
 from flows.ied_supervision.contradictions import Told
 from flows.ied_supervision.episode import Episode
 from flows.ied_supervision.lone import Company
-from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.numbers import Ints
 from flows.ied_supervision.pace import Pace
 from flows.ied_supervision.silence import Rhythm
 from flows.streaming.event_time import MINIMUM
@@ -54,8 +54,6 @@ class State:
         company: in what company events come.
         ordinal: messages of each block so far; [blocks].
         first: when each block was heard first, µs since 1970, 0 before; [blocks].
-        last_st: stNum of the last message; [blocks].
-        last_sq: sqNum of the last message; [blocks].
         open: anomalies that last, by block and kind.
         stations: by index.
         until: all messages received before this, µs since 1970, have been looked at.
@@ -69,8 +67,6 @@ class State:
     company: Company = field(default_factory=Company.none)
     ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     first: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    last_st: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    last_sq: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     open: dict[tuple[int, str], Episode] = field(default_factory=dict)
     stations: dict[int, Together] = field(default_factory=dict)
     until: int = MINIMUM
@@ -84,9 +80,6 @@ class State:
             self.ordinal, self.first = (
                 np.concatenate([one, np.zeros(more, np.int64)]) for one in (self.ordinal, self.first)
             )
-            self.last_st, self.last_sq = (
-                np.concatenate([one, np.full(more, UNKNOWN, np.int64)]) for one in (self.last_st, self.last_sq)
-            )
 
     def copy(self) -> State:
         """A copy that can go its own way."""
@@ -99,8 +92,6 @@ class State:
             self.company.copy(),
             self.ordinal.copy(),
             self.first.copy(),
-            self.last_st.copy(),
-            self.last_sq.copy(),
             {key: episode.copy() for key, episode in self.open.items()},
             {station: together.copy() for station, together in self.stations.items()},
             self.until,

@@ -13,7 +13,6 @@ from tests.flows.ied_supervision.station import SECOND, START, Message
 Finding = tuple[str, str, int, int | None, int]
 
 _GRACE = SECOND // 2
-_GAP_HOLD = 60 * SECOND
 
 
 def findings(messages: list[Message]) -> set[Finding]:
@@ -25,7 +24,8 @@ def findings(messages: list[Message]) -> set[Finding]:
         mine = sorted((one for one in distinct if one.block == block), key=lambda one: one.received)
         found |= _silences(block, mine, newest)
         found |= _gaps(block, mine, newest)
-        found |= _until_gone(block, mine, "SIMULATION", lambda one: one.simulation is True)
+        simulated = [one.received for one in mine if one.simulation]
+        found |= _held(block, "SIMULATION", simulated, 10 * SECOND, newest)
         found |= _until_gone(block, mine, "NEEDS_COMMISSIONING", lambda one: one.nds_com is True)
         found |= _until_gone(block, mine, "BEH", lambda one: one.beh not in (None, 1))
         found |= _until_gone(block, mine, "HEALTH_ALARM", lambda one: one.health == 3)
@@ -73,14 +73,18 @@ def _gaps(block: str, mine: list[Message], newest: int) -> set[Finding]:
             or (following.st == one.st + 1 and following.sq > 1)
         )
     ]
+    return _held(block, "SEQUENCE_GAP", shown, 60 * SECOND, newest)
+
+
+def _held(block: str, kind: str, shown: list[int], hold: int, newest: int) -> set[Finding]:
     found: set[Finding] = set()
     while shown:
         episode = [shown.pop(0)]
-        while shown and shown[0] - episode[-1] <= _GAP_HOLD:
+        while shown and shown[0] - episode[-1] <= hold:
             episode.append(shown.pop(0))
-        over = episode[-1] + _GAP_HOLD < newest + 1 or bool(shown)
+        over = episode[-1] + hold < newest + 1 or bool(shown)
         end = START + episode[-1] if over else None
-        found.add((block, "SEQUENCE_GAP", START + episode[0], end, len(episode)))
+        found.add((block, kind, START + episode[0], end, len(episode)))
     return found
 
 
