@@ -258,7 +258,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     out_restarted: npt.NDArray[np.bool_],
 ) -> None:
     for n in range(len(block)):
-        if st_num[n] == UNKNOWN:
+        if st_num[n] == UNKNOWN or sq_num[n] == UNKNOWN:
             continue
         b, now, t, st, sq = block[n], received[n], times[n], st_num[n], sq_num[n]
         of_block = table[b]

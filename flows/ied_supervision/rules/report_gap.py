@@ -18,7 +18,7 @@ from flows.ied_supervision.seen import Seen
 def _shows(seen: Seen, _limit: Limit) -> Bools:
     m, before = seen.messages, seen.paced
     step = m.sq_num - before.sq_before
-    jumps = (before.sq_before != UNKNOWN) & (m.sq_num > 1) & (step != 1) & (m.st_num == UNKNOWN)
+    jumps = (before.sq_before != UNKNOWN) & (m.sq_num > 1) & (step != 1) & (step != 0) & (m.st_num == UNKNOWN)
     back = (before.entry_before != UNKNOWN) & (m.entry != UNKNOWN) & (m.entry < before.entry_before) & (m.sq_num > 1)
     return jumps | back
 

@@ -524,3 +524,9 @@ def test_a_clock_that_stands_still(made: Callable[..., list[Message]]) -> None:
     found = run(frozen)
     assert kinds(found) == {"CLOCK_OFFSET"}
     assert float(evidence(found, "CLOCK_OFFSET")["offset_seconds"]) < -500
+
+
+def test_segments_of_a_report_and_messages_without_numbers_are_no_fault() -> None:
+    made = report(until=5 * MINUTE)
+    assert run([*made, *(replace(one, received=one.received + 2_000) for one in made)]).is_empty()
+    assert run(changed(goose(until=3 * MINUTE), lambda one: True, sq=None)).is_empty()
