@@ -17,7 +17,6 @@ from connectors.decode import Decoder
 from connectors.file_source import FileSource
 from connectors.kafka_source import KafkaSource
 from connectors.stopping import stop_on_sigterm, stop_requested
-from flows.streaming.event_time import SECOND
 from flows.streaming.gate import PartitionGate
 from ops.logs import set_up_logging
 from ops.settings import RegistrySettings, Settings
@@ -69,15 +68,12 @@ class OpenGate:
         """Nothing."""
 
 
-def gate_factory(settings: Settings, device: str, time: str) -> Callable[[str, int], Gate]:
-    """Makes the gates of a topic of readings."""
-    rules = settings.event_time
+def gate_factory(device: str, time: str, delay: int, lateness: int) -> Callable[[str, int], Gate]:
+    """Makes the gates of a topic; see ``PartitionGate``."""
 
     def make(topic: str, partition: int) -> Gate:
         del topic, partition
-        return PartitionGate(
-            device, time, rules.watermark_delay_seconds * SECOND, rules.allowed_lateness_seconds * SECOND
-        )
+        return PartitionGate(device, time, delay, lateness)
 
     return make
 

@@ -15,9 +15,10 @@ from flows.ied_supervision import contradictions, pace
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
 from flows.ied_supervision.continuity import STATE, Walked, walk
-from flows.ied_supervision.episode import MOST_ACCUSED, Episode, Revision
+from flows.ied_supervision.episode import MOST_ACCUSED, Episode
 from flows.ied_supervision.lone import WITHIN_US, Events
 from flows.ied_supervision.messages import GOOSE, Messages
+from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rule import UNTIL_GONE, Bools, Rule, all_rules
@@ -62,18 +63,14 @@ class _Round:
     until: int
     settled: State | None
     said: list[Row] = field(default_factory=list)
-    starts: Ints = field(init=False)
-    ends: Ints = field(init=False)
-    base: Ints = field(init=False)
+    moments: Moments = field(init=False)
 
     def rows(self) -> list[Row]:
-        state, m, every = self.state, self.messages, np.arange(len(self.blocks))
-        self.starts = np.searchsorted(m.block, every, side="left")
-        self.ends = np.searchsorted(m.block, every, side="right")
-        self.base = state.ordinal.copy()
+        state, m = self.state, self.messages
+        self.moments = moments = Moments(m, state.ordinal.copy(), self.settled)
         last_before = state.rhythm.last.copy()
         walked = walk(state.lines, m)
-        genuine = (walked.genuine) & (m.simulation != 1)
+        genuine = walked.genuine & (m.simulation != 1)
         # A report carries those entries that have changed, a GOOSE message all of its data set.
         entries = np.where(m.st_num == UNKNOWN, UNKNOWN, m.num_entries)
         values = np.column_stack([m.conf_rev, entries, m.app_id, m.address])
@@ -89,10 +86,9 @@ class _Round:
         self._lone_events(walked)
         fallen, heard = self._silences(awaited)
         np.add.at(state.ordinal, m.block, 1)
-        busy = self.ends > self.starts
-        fresh = np.flatnonzero(busy & (state.first == 0))
-        state.first[fresh] = m.received[self.starts[fresh]]
-        for row in CommonCauses(state, self.blocks, self.policy, m, last_before, self.settled).rows(fallen, heard):
+        fresh = np.flatnonzero((moments.ends > moments.starts) & (state.first == 0))
+        state.first[fresh] = m.received[moments.starts[fresh]]
+        for row in CommonCauses(state, self.blocks, self.policy, moments, last_before).rows(fallen, heard):
             self._say(*row)
         state.until = self.until
         return self.said
@@ -104,19 +100,6 @@ class _Round:
         tuned = self.policy.of(episode.rule, episode.ied_id, episode.control_block or "")
         if not tuned.mute:
             self.said.append(episode.row(tuned.severity))
-
-    def _revision(self, block: int, messages: int, *, timer: bool = False, more: int = 0) -> int:
-        settled = None if self.settled is None else self._settled_ordinal(block)
-        return Revision(settled).of(messages, timer=timer, more=more)
-
-    def _settled_ordinal(self, block: int) -> int:
-        assert self.settled is not None
-        return int(self.settled.ordinal[block]) if block < len(self.settled.ordinal) else 0
-
-    def _ordinal_at(self, block: int, time: int) -> int:
-        """How many of the block's messages have been received up to a time of this round."""
-        low, high = int(self.starts[block]), int(self.ends[block])
-        return int(self.base[block] + np.searchsorted(self.messages.received[low:high], time, side="right"))
 
     # --------------------------------------------------------------------- rules
 
@@ -138,7 +121,7 @@ class _Round:
         self, rule: Rule, seen: Seen, block: int, shows: Bools, accuses: Bools | None, gone: Bools | None
     ) -> None:
         """The anomalies of one rule and block in this round."""
-        low, high = int(self.starts[block]), int(self.ends[block])
+        low, high = self.moments.span(block)
         rows = low + np.flatnonzero(shows[low:high])
         ends = None if gone is None else low + np.flatnonzero(gone[low:high])
         received, hold = self.messages.received, self.policy.of(rule, *self.blocks.names[block]).hold
@@ -208,12 +191,14 @@ class _Round:
             room = MOST_ACCUSED - len(episode.accused)
             episode.accused += self.messages.received[accused[:room]].tolist()
             episode.accused_count += len(accused)
-        self._say(episode, self._revision(block, int(self.base[block]) + last - int(self.starts[block]) + 1))
+        self._say(
+            episode, self.moments.revision(block, int(self.moments.base[block] + last - self.moments.starts[block]) + 1)
+        )
 
     def _clear(self, episode: Episode, block: int, time: int, by_time: bool) -> None:
         episode.end = episode.last if by_time else time
         episode.updated = time
-        self._say(episode, self._revision(block, self._ordinal_at(block, time), timer=by_time))
+        self._say(episode, self.moments.revision(block, self.moments.ordinal(block, time), timer=by_time))
 
     # --------------------------------------------------------------- lone events
 
@@ -244,7 +229,9 @@ class _Round:
                 episode = Episode(LONE.kind, ied, control_block, time, seen_at, seen_at, time, 0, 0, evidence, name)
             episode.count += 1
             episode.last, episode.updated, episode.last_message = time, seen_at, name
-            revision = self._revision(block, self._ordinal_at(block, seen_at), timer=True, more=2 * episode.count)
+            revision = self.moments.revision(
+                block, self.moments.ordinal(block, seen_at), timer=True, more=2 * episode.count
+            )
             self._say(episode, revision)
         if episode is None:
             return
@@ -255,8 +242,8 @@ class _Round:
 
     def _end_lone(self, episode: Episode, block: int, hold: int) -> None:
         episode.end, episode.updated = episode.last, episode.last + hold + WITHIN_US
-        messages = self._ordinal_at(block, episode.updated)
-        self._say(episode, self._revision(block, messages, timer=True, more=2 * episode.count + 1))
+        messages = self.moments.ordinal(block, episode.updated)
+        self._say(episode, self.moments.revision(block, messages, timer=True, more=2 * episode.count + 1))
 
     # ------------------------------------------------------------------- silence
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.episode import Episode, Revision
-from flows.ied_supervision.messages import Messages
+from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import Ints
 from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rules.common_cause import RULE
@@ -55,9 +55,8 @@ class CommonCauses:
         state: after the round, but for its stations and silences, which are changed.
         blocks: all blocks.
         policy: how the rules are tuned.
-        messages: the round's, ordered.
+        moments: the round's messages by time.
         last_before: when each block was heard last before the round; [blocks].
-        settled: what the state was copied from; None where it is settled itself.
         joined: stations whose common cause has more members than was said: when, and after how many messages.
         appeared: see ``_appeared``.
     """
@@ -65,15 +64,14 @@ class CommonCauses:
     state: State
     blocks: Blocks
     policy: Policy
-    messages: Messages
+    moments: Moments
     last_before: Ints
-    settled: State | None
     joined: dict[int, tuple[int, int]] = field(default_factory=dict)
     appeared: dict[int, Ints] = field(default_factory=dict)
 
     def rows(self, fallen: list[Fallen], heard: list[Heard]) -> Iterator[tuple[Episode, int]]:
         """Each silence, its end, and what they have in common, as (anomaly as it is now, revision)."""
-        m = self.messages
+        m = self.moments.messages
         if fallen or heard or any(one.silent for one in self.state.stations.values()):
             of_block = np.array(self.blocks.station)[m.block]
             events: list[Fallen | Heard | Spoke] = [*fallen, *heard, *self._spoke(fallen)]
@@ -106,8 +104,8 @@ class CommonCauses:
     def _fallen(self, event: Fallen, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:
         episode, device = event.episode, self.blocks.device[event.block]
         self.state.open[event.block, SILENCE.kind] = episode
-        ordinal = self._ordinal_at(event.block, event.time)
-        yield episode, self._block_revision(event.block, ordinal, more=0)
+        ordinal = self.moments.ordinal(event.block, event.time)
+        yield episode, self.moments.revision(event.block, ordinal, timer=True)
         since = self._heard_last(device, event.time)
         if since > episode.start + 1_000_000:  # another block of the device still speaks
             return
@@ -167,7 +165,10 @@ class CommonCauses:
             episode = self.state.open.get((block, SILENCE.kind))
             if episode is not None and episode.group_id is None:
                 episode.group_id = common.anomaly_id
-                yield episode, self._block_revision(block, self._ordinal_at(block, episode.detected), more=1)
+                yield (
+                    episode,
+                    self.moments.revision(block, self.moments.ordinal(block, episode.detected), timer=True, more=1),
+                )
 
     def _evidence(self, members: set[int], station: int, time: int) -> dict[str, str]:
         names = sorted(self.blocks.devices[one] for one in members)
@@ -186,7 +187,7 @@ class CommonCauses:
         del self.state.open[event.block, SILENCE.kind]
         episode.end = episode.updated = event.time
         episode.evidence = {**episode.evidence, "seen": f"none for {(event.time - episode.start) / 1e6:.3f} s"}
-        return episode, self._block_revision(event.block, self._ordinal_at(event.block, event.time), message=True)
+        return episode, self.moments.revision(event.block, self.moments.ordinal(event.block, event.time))
 
     def _spoken(self, event: Spoke, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:
         device = self.blocks.device[event.block]
@@ -208,51 +209,33 @@ class CommonCauses:
         since = {device: [0] for one in self.state.stations.values() for device in one.silent}
         for one in fallen:
             since.setdefault(self.blocks.device[one.block], []).append(one.time)
-        speaking = set(np.unique(np.array(self.blocks.device, np.int64)[self.messages.block]).tolist())
+        speaking = set(np.unique(np.array(self.blocks.device, np.int64)[self.moments.messages.block]).tolist())
         for device, times in since.items():
             for time in times if device in speaking else ():
                 following = []
                 for block in self.blocks.of_device[device]:
-                    low, high = self._span(block)
-                    at = low + int(np.searchsorted(self.messages.received[low:high], time, side="right"))
+                    low, high = self.moments.span(block)
+                    at = low + self.moments.until(block, time)
                     if at < high:
-                        following.append((int(self.messages.received[at]), block))
+                        following.append((int(self.moments.messages.received[at]), block))
                 if following:
                     yield Spoke(*min(following))
 
     # ------------------------------------------------------------------ revisions
 
-    def _block_revision(self, block: int, messages: int, *, more: int = 0, message: bool = False) -> int:
-        settled = None
-        if self.settled is not None:
-            known = self.settled.ordinal
-            settled = int(known[block]) if block < len(known) else 0
-        return Revision(settled).of(messages, timer=not message, more=more)
-
     def _station_revision(self, station: int, messages: int, *, more: int = 0, message: bool = False) -> int:
         settled = None
-        if self.settled is not None:
-            known = self.settled.stations.get(station)
+        if self.moments.settled is not None:
+            known = self.moments.settled.stations.get(station)
             settled = 0 if known is None else known.heard
         return Revision(settled).of(messages, timer=not message, more=more)
 
     # ----------------------------------------------------------------------- when
 
-    def _span(self, block: int) -> tuple[int, int]:
-        low, high = np.searchsorted(self.messages.block, (block, block + 1))
-        return int(low), int(high)
-
-    def _ordinal_at(self, block: int, time: int) -> int:
-        """How many of a block's messages have been received up to a time of this round."""
-        low, high = self._span(block)
-        since = int(np.searchsorted(self.messages.received[low:high], time, side="right"))
-        return int(self.state.ordinal[block]) - (high - low) + since
-
     def _heard_last(self, device: int, time: int) -> int:
         """When a device was heard last up to a time, µs since 1970."""
-        latest = 0
+        latest, received = 0, self.moments.messages.received
         for block in self.blocks.of_device[device]:
-            low, high = self._span(block)
-            since = int(np.searchsorted(self.messages.received[low:high], time, side="right"))
-            latest = max(latest, int(self.messages.received[low + since - 1] if since else self.last_before[block]))
+            low, since = self.moments.span(block)[0], self.moments.until(block, time)
+            latest = max(latest, int(received[low + since - 1] if since else self.last_before[block]))
         return latest

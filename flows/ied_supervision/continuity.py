@@ -227,7 +227,7 @@ def _score(line: Ints) -> int:
 
 @compiled
 def _follows(sq: int, last: int) -> bool:
-    return sq == last + 1 or (last == 0xFFFF_FFFF and sq in (0, 1))
+    return sq == last + 1 or (last == _LAST and sq in (0, 1))
 
 
 @compiled
@@ -279,13 +279,14 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 continue
             same_state = st == line[_ST] and t == line[_TIME]
             same_data = payload[n] == line[_PAYLOAD]
+            begins = (st == line[_ST] + 1 or (line[_ST] == _LAST and st <= 1)) and sq <= 1
             missed = sq - line[_SQ] - 1
             this_how, this_rank, this_lost = RIVAL, 0, 0
             if same_state and _follows(sq, line[_SQ]):
                 this_how, this_rank = NEXT, 9 if same_data else 5
-            elif (st == line[_ST] + 1 or (line[_ST] == _LAST and st <= 1)) and sq <= 1 and t > line[_TIME]:
+            elif begins and t > line[_TIME]:
                 this_how, this_rank = STATE, 5 if same_data else 8
-            elif (st == line[_ST] + 1 or (line[_ST] == _LAST and st <= 1)) and sq <= 1 and not same_data:
+            elif begins and not same_data:
                 this_how, this_rank = STATE, 7  # its clock has been set back, or has none
             elif same_state and same_data and 0 < -missed - 1 <= 8 and now - line[_RECEIVED] <= _COPIED_US:
                 this_how, this_rank = REPEATED, 4
@@ -393,13 +394,11 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_STRIKES] += _NO_CHANGE
             line[_PAYLOAD] = payload[n]
         elif payload[n] != line[_PAYLOAD]:
+            out_altered[n] = True
             if line[_UNCHANGED]:
                 # The state began with the old data: these are what the device meant.
                 line[_UNCHANGED] = 0
                 line[_PAYLOAD] = payload[n]
-                out_altered[n] = True
-            else:
-                out_altered[n] = True
         if how == NEXT and sq >= _STEADY and gap > 0:
             if period[b] and abs(gap - period[b]) * _BEAT_OFF > period[b]:
                 line[_MISSED] = min(line[_MISSED] + 1, 40)

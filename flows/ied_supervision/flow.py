@@ -9,29 +9,27 @@ The calculations are in ``shard``; it does not know Bytewax.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import bytewax.operators as op
-import polars as pl
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
-from bytewax.operators import KeyedStream, StatefulBatchLogic
+from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import Sink
 
 from connectors.batch import Batch
 from flows.ied_supervision.shard import DEVICE, MESSAGE, Outcome, SupervisionRules, SupervisionShard
 from flows.streaming.event_time import MINIMUM
 from flows.streaming.shards import ShardRouter
+from flows.streaming.steps import Frames, batch_counts, frames, output
 
 NAME = "ied-supervision"
 IED_TOPIC = "grid.ied.v1"
 
 _LOOK_AHEAD_SHARE = 5  # looking ahead takes at most so great a part of the time
-
-Frames = Sink[tuple[str, pl.DataFrame]]
 
 
 @dataclass(frozen=True)
@@ -80,50 +78,24 @@ def ied_supervision_flow(
     router = ShardRouter(DEVICE, MESSAGE, rules.shards, rules.supervision.station_of())
     to_shards = op.flat_map("ied_to_shards", batches, router.pieces)
     outcomes = op.stateful_batch("supervise", to_shards, lambda state: _ShardLogic(rules, state))
-    anomalies = op.flat_map("ied_anomalies", outcomes, _frames("anomalies"))
-    refused = op.flat_map("ied_refused", batches, _letters("dead"))
+    anomalies = op.flat_map("ied_anomalies", outcomes, frames("anomalies"))
+    refused = op.flat_map("ied_refused", batches, frames("dead"))
     late = op.merge(
         "ied_all_late",
-        op.flat_map("ied_too_late", batches, _letters("late")),
-        op.flat_map("ied_too_late_in_shard", outcomes, _frames("late")),
+        op.flat_map("ied_too_late", batches, frames("late")),
+        op.flat_map("ied_too_late_in_shard", outcomes, frames("late")),
     )
-    _output("ied_anomaly", anomalies, sinks.ied_anomaly)
-    _output("ied_dead_letters", refused, sinks.dead)
-    _output("late_messages", late, sinks.late)
+    output("ied_anomaly", anomalies, sinks.ied_anomaly)
+    output("ied_dead_letters", refused, sinks.dead)
+    output("late_messages", late, sinks.late)
     if sinks.counts is not None:
         counts = op.merge(
             "ied_all_counts",
-            op.map("ied_count_batches", batches, _count_batch),
+            op.map("ied_count_batches", batches, batch_counts(NAME)),
             op.map("ied_count_outcomes", outcomes, _count_outcome),
         )
         op.output("ied_counts", counts, sinks.counts)
     return flow
-
-
-def _output(name: str, stream: KeyedStream[pl.DataFrame], sinks: dict[str, Frames]) -> None:
-    for kind, sink in sinks.items():
-        op.output(f"{name}_{kind}", stream, sink)
-
-
-def _frames(name: str) -> Callable[[tuple[str, Outcome]], Iterable[tuple[str, pl.DataFrame]]]:
-    def pick(item: tuple[str, Outcome]) -> Iterable[tuple[str, pl.DataFrame]]:
-        frame: pl.DataFrame = getattr(item[1], name)
-        return [(item[0], frame)] if frame.height else []
-
-    return pick
-
-
-def _letters(name: str) -> Callable[[Batch], Iterable[tuple[str, pl.DataFrame]]]:
-    def pick(batch: Batch) -> Iterable[tuple[str, pl.DataFrame]]:
-        frame: pl.DataFrame = getattr(batch, name)
-        return [(f"{batch.topic}/{batch.partition}", frame)] if frame.height else []
-
-    return pick
-
-
-def _count_batch(batch: Batch) -> tuple[str, dict[str, Any]]:
-    counted = {"in": batch.taken, "late": batch.late.height, "dead_letter": batch.dead.height}
-    return f"{batch.topic}/{batch.partition}", {"flow": NAME, "topic": batch.topic, "outcomes": counted}
 
 
 def _count_outcome(item: tuple[str, Outcome]) -> tuple[str, dict[str, Any]]:

@@ -21,7 +21,6 @@ Limit = float | npt.NDArray[np.float64]
 """One limit for all messages, or each its own; [n]."""
 
 INFO, WARNING, ALARM = "INFO", "WARNING", "ALARM"
-SEVERITIES = (INFO, WARNING, ALARM)
 
 UNTIL_GONE = -1
 """In place of a hold: what is shown ends with the first message that does not show it."""

@@ -73,11 +73,6 @@ class Outcome:
     watermark: int
     counts: dict[str, int]
 
-    @property
-    def dead(self) -> pl.DataFrame:
-        """Letters for the dead-letter topic: a shard has none."""
-        return _NO_LETTERS
-
 
 class SupervisionShard:
     """The supervision of the substations of one shard.
@@ -169,7 +164,7 @@ class SupervisionShard:
         messages, taken = self._before(until)
         for one in self._waiting:
             assert not len(one) or self._state.until == MINIMUM or int(one.received.min()) >= self._state.until
-        self._waiting = [rest for one in self._waiting if len(rest := one.take(one.received >= until))]
+        self._waiting = [rest for one in self._waiting if len(rest := one.since(until))]
         counts["used"] += len(messages)
         counts["duplicate"] += taken - len(messages)
         rows = advance(self._state, self._blocks, self._policy, messages, until)
@@ -181,8 +176,7 @@ class SupervisionShard:
 
     def _before(self, until: int) -> tuple[Messages, int]:
         """The waiting messages that were received before a time, ordered, each once; and how many there were."""
-        some = [one if int(one.received.max()) < until else one.take(one.received < until) for one in self._waiting]
-        together = Messages.joined(some)
+        together = Messages.joined([one.before(until) for one in self._waiting])
         return together.ordered(), len(together)
 
     def _revision_ahead(self, messages: Messages, row: Row) -> int:

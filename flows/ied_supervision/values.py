@@ -20,7 +20,6 @@ MEASURED = 8
 """So many measurements of a message are watched for standing still: the first ones of its data set."""
 
 POSITION, TRIP, PICKUP, CURRENT, VOLTAGE, FREQUENCY = "position", "trip", "pickup", "current", "voltage", "frequency"
-MEANINGS = (POSITION, TRIP, PICKUP, CURRENT, VOLTAGE, FREQUENCY)
 
 # Of references without a functional constraint, or with one ($ instead of .).
 _MAGNITUDE = r"([.$](inst)?[cC]Val)?([.$]mag)?([.$][fi])?$"  # of a measured value, not its angle
@@ -61,7 +60,7 @@ class EntryMeaning:
     Attributes:
         control_block: pattern of control blocks, as of file names.
         entry: its place in the data set, from 0.
-        means: one of ``MEANINGS``.
+        means: ``POSITION`` or another of these.
     """
 
     control_block: str

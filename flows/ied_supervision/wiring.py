@@ -17,11 +17,11 @@ from flows.ied_supervision.rule import UNTIL_GONE, all_rules
 from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, SupervisionRules, SupervisionShard
 from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.event_time import SECOND
-from flows.streaming.gate import PartitionGate
 from flows.streaming.shards import narrowed
 from flows.wiring import (
     file_source,
     frame_sinks,
+    gate_factory,
     kafka_source,
     parquet_sink,
     producer_config,
@@ -45,10 +45,10 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
     """
     own = settings.ied_supervision
     for number, one in enumerate(own.rules):
-        if not any(fnmatchcase(kind, one.kind) for kind in all_rules()):
+        tuned = [rule for kind, rule in all_rules().items() if fnmatchcase(kind, one.kind)]
+        if not tuned:
             known = ", ".join(all_rules())
             raise SettingsError(f"ied_supervision.rules.{number}.kind: no rule {one.kind!r}; there are {known}")
-        tuned = [rule for kind, rule in all_rules().items() if fnmatchcase(kind, one.kind)]
         if one.limit is not None and not any(rule.unit for rule in tuned):
             raise SettingsError(f"ied_supervision.rules.{number}.limit: {one.kind} has no limit (got {one.limit:g})")
         if one.hold_seconds is not None and not any(rule.shows and rule.hold != UNTIL_GONE for rule in tuned):
@@ -67,11 +67,6 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
     return FlowRules(supervision, settings.runtime.shards, flush_at_end=replay, keep_state=not replay, pace=pace)
 
 
-def _gate(rules: SupervisionRules, topic: str, partition: int) -> PartitionGate:
-    del topic, partition
-    return PartitionGate(DEVICE, TIME, rules.delay, rules.lateness)
-
-
 def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -> Dataflow:
     """The flow on the Kafka cluster of the settings, by default those of the process's environment.
 
@@ -87,7 +82,7 @@ def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -
     messages = kafka_source(
         settings,
         contract(IED_TOPIC),
-        lambda topic, partition: _gate(rules.supervision, topic, partition),
+        gate_factory(DEVICE, TIME, rules.supervision.delay, rules.supervision.lateness),
         narrow=narrowed(DEVICE, MESSAGE),
     )
     config, prefix = producer_config(settings), settings.kafka.topic_prefix
@@ -112,7 +107,7 @@ def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) 
         settings,
         folder,
         contract(IED_TOPIC),
-        lambda topic, partition: _gate(rules.supervision, topic, partition),
+        gate_factory(DEVICE, TIME, rules.supervision.delay, rules.supervision.lateness),
         narrow=narrowed(DEVICE, MESSAGE),
     )
     sinks = Sinks(

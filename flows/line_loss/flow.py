@@ -29,6 +29,7 @@ from flows.line_loss.contributions import READING, MeterShard, Outcome
 from flows.line_loss.rules import LossRules
 from flows.streaming.event_time import MINIMUM
 from flows.streaming.shards import ShardRouter, shard_key
+from flows.streaming.steps import Frames, batch_counts, frames, output
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,6 @@ _BALANCE = "balance"
 
 LOSSES, ENERGIES = "losses", "energies"
 
-Frames = Sink[tuple[str, pl.DataFrame]]
 Result = tuple[str, pl.DataFrame]
 
 
@@ -97,19 +97,19 @@ def line_loss_flow(
     router = ShardRouter(METER_ID, READING, shards)
     to_shards = op.flat_map("to_shards", readings, router.pieces)
     to_balance = None
-    letters = [op.flat_map("refused", readings, _letters("dead"))]
-    late = [op.flat_map("too_late", readings, _letters("late"))]
-    counts = [op.map("count_batches", readings, _count_batch)]
+    letters = [op.flat_map("refused", readings, frames("dead"))]
+    late = [op.flat_map("too_late", readings, frames("late"))]
+    counts = [op.map("count_batches", readings, batch_counts(NAME))]
     if network is not None:
         versions = op.input("network", flow, network)
         copies = op.flat_map("network_to_shards", versions, _copies(shards))
         to_shards = op.merge("with_network", to_shards, copies)
         to_balance = op.map("network_to_balance", versions, lambda batch: (_BALANCE, batch))
-        letters.append(op.flat_map("network_refused", versions, _letters("dead")))
+        letters.append(op.flat_map("network_refused", versions, frames("dead")))
 
     outcomes = op.stateful_batch("align", to_shards, lambda state: _ShardLogic(rules, network is None, state))
-    letters.append(op.flat_map("refused_in_shard", outcomes, _letters("dead")))
-    late.append(op.flat_map("too_late_in_shard", outcomes, _letters("late")))
+    letters.append(op.flat_map("refused_in_shard", outcomes, frames("dead")))
+    late.append(op.flat_map("too_late_in_shard", outcomes, frames("late")))
     counts.append(op.map("count_outcomes", outcomes, _count_outcome))
     energies = op.flat_map("energies", outcomes, _energies)
     sums = op.map("sums", outcomes, lambda item: (_BALANCE, replace(item[1], shard=item[0], energies=[])))
@@ -118,41 +118,22 @@ def line_loss_flow(
     losses = op.filter_map_value("losses", results, lambda result: result[1] if result[0] == LOSSES else None)
     corrected = op.filter_map_value("clocks", results, lambda result: result[1] if result[0] == ENERGIES else None)
 
-    _output("line_loss", losses, sinks.line_loss)
-    _output("meter_energy", op.merge("all_energies", energies, corrected), sinks.meter_energy)
-    _output("dead_letters", op.merge("all_refused", *letters), sinks.dead)
-    _output("late_readings", op.merge("all_late", *late), sinks.late)
+    output("line_loss", losses, sinks.line_loss)
+    output("meter_energy", op.merge("all_energies", energies, corrected), sinks.meter_energy)
+    output("dead_letters", op.merge("all_refused", *letters), sinks.dead)
+    output("late_readings", op.merge("all_late", *late), sinks.late)
     if sinks.counts is not None:
         op.output("counts", op.merge("all_counts", *counts), sinks.counts)
     return flow
-
-
-def _output(name: str, stream: KeyedStream[pl.DataFrame], sinks: dict[str, Frames]) -> None:
-    for kind, sink in sinks.items():
-        op.output(f"{name}_{kind}", stream, sink)
 
 
 def _copies(shards: int) -> Callable[[Batch], list[tuple[str, Batch]]]:
     return lambda batch: [(shard_key(number), batch) for number in range(shards)]
 
 
-def _letters(kind: str) -> Callable[[Any], Iterable[tuple[str, pl.DataFrame]]]:
-    def pick(item: Any) -> Iterable[tuple[str, pl.DataFrame]]:
-        key, source = item if isinstance(item, tuple) else (f"{item.topic}/{item.partition}", item)
-        frame = getattr(source, kind)
-        return [(key, frame)] if frame.height else []
-
-    return pick
-
-
 def _energies(item: tuple[str, Outcome]) -> Iterable[tuple[str, pl.DataFrame]]:
     key, outcome = item
     return [(key, frame) for frame in outcome.energies]
-
-
-def _count_batch(batch: Batch) -> tuple[str, dict[str, Any]]:
-    counted = {"in": batch.taken, "late": batch.late.height, "dead_letter": batch.dead.height}
-    return f"{batch.topic}/{batch.partition}", {"flow": NAME, "topic": batch.topic, "outcomes": counted}
 
 
 def _count_outcome(item: tuple[str, Outcome]) -> tuple[str, dict[str, Any]]:

@@ -120,7 +120,7 @@ def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -
     rules = rules_of(settings)
     warm_up(contract(METER_TOPIC), rules.loss)
     refuse = settings.line_loss.unknown_meters == "dead-letter"
-    gate = gate_factory(settings, "meter_id", "time")
+    gate = gate_factory(METER_ID, "time", rules.loss.delay, rules.loss.lateness)
     meters = kafka_source(settings, contract(METER_TOPIC), gate, keep_raw=refuse, narrow=narrowed(METER_ID, READING))
     network: Source[Batch]
     if settings.network_file is not None:
@@ -148,7 +148,7 @@ def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) 
     """
     set_up_collector()
     rules = rules_of(settings, replay=True)
-    gate = gate_factory(settings, "meter_id", "time")
+    gate = gate_factory(METER_ID, "time", rules.loss.delay, rules.loss.lateness)
     meters = file_source(settings, folder, contract(METER_TOPIC), gate, narrow=narrowed(METER_ID, READING))
     network = None
     if settings.network_file is not None:
