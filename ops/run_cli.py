@@ -99,6 +99,7 @@ def run(
         if any("parquet" in getattr(settings.output, dataset) for dataset in datasets):
             _make_folder(settings.parquet.output, "parquet.output")
     store = recovery or settings.runtime.recovery
+    settings = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"recovery": store})})
     with _end_of_run():
         set_up_process(settings)
         dataflow = Dataflow("all" if len(chosen) > 1 else chosen[0].replace("-", "_"))

@@ -399,7 +399,7 @@ class RuntimeSettings(_Section):
 
     shards: PositiveInt = Field(4, le=1024, description="Units of state; fixed for the life of a recovery store.")
     workers: PositiveInt = Field(1, description="Worker threads.")
-    recovery: Path | None = Field(None, description="Folder of the recovery store; none: start anew every time.")
+    recovery: Path | None = Field(None, description="Folder of the recovery store and of journals; none: start anew.")
     snapshot_seconds: PositiveFloat = Field(30.0, description="Between two snapshots of the state.")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port on loopback; 0 is off.")
     metrics_host: str = Field("127.0.0.1", description="Address that the metrics are served on.")

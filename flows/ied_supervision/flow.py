@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
@@ -25,6 +26,7 @@ from flows.ied_supervision.shard import DEVICE, MESSAGE, Outcome, SupervisionRul
 from flows.streaming.event_time import MINIMUM
 from flows.streaming.shards import ShardRouter
 from flows.streaming.steps import Frames, batch_counts, frames, output
+from sinks.journal import Journal
 
 NAME = "ied-supervision"
 IED_TOPIC = "grid.ied.v1"
@@ -53,6 +55,7 @@ class FlowRules:
             pauses.
         keep_state: whether snapshots are of any use: not where no recovery store is.
         pace: how often what is not settled yet is looked at; None: never.
+        journals: folder where what is said ahead is kept, so that it can be taken back after a kill; None: nowhere.
     """
 
     supervision: SupervisionRules
@@ -60,6 +63,7 @@ class FlowRules:
     flush_at_end: bool = False
     keep_state: bool = True
     pace: timedelta | None = None
+    journals: Path | None = None
 
 
 def ied_supervision_flow(
@@ -76,7 +80,8 @@ def ied_supervision_flow(
     flow = flow or Dataflow("ied_supervision")
     batches = op.input("ieds", flow, messages)
     router = ShardRouter(DEVICE, MESSAGE, rules.shards, rules.supervision.station_of())
-    to_shards = op.flat_map("ied_to_shards", batches, router.pieces)
+    pieces = op.flat_map("ied_to_shards", batches, router.pieces)
+    to_shards = op.map("ied_keyed", pieces, _with_key)
     outcomes = op.stateful_batch("supervise", to_shards, lambda state: _ShardLogic(rules, state))
     anomalies = op.flat_map("ied_anomalies", outcomes, frames("anomalies"))
     refused = op.flat_map("ied_refused", batches, frames("dead"))
@@ -98,24 +103,37 @@ def ied_supervision_flow(
     return flow
 
 
+def _with_key(item: tuple[str, Batch]) -> tuple[str, tuple[str, Batch]]:
+    return item[0], item  # Bytewax does not tell the logic of a key which one it is
+
+
 def _count_outcome(item: tuple[str, Outcome]) -> tuple[str, dict[str, Any]]:
     key, outcome = item
     watermark = None if outcome.watermark == MINIMUM else outcome.watermark
     return key, {"flow": NAME, "topic": IED_TOPIC, "outcomes": outcome.counts, "watermark": watermark}
 
 
-class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
+class _ShardLogic(StatefulBatchLogic[tuple[str, Batch], Outcome, Any]):
     """One shard. The clock decides when it is looked ahead, never what is said in the end."""
 
     def __init__(self, rules: FlowRules, state: Any) -> None:
         self._rules = rules
-        fresh = state is None
-        self._shard = SupervisionShard(rules.supervision) if fresh else SupervisionShard.load(rules.supervision, state)
+        self._journal: Journal | None = None
         self._due = datetime.min.replace(tzinfo=UTC)
-        self._waiting = not fresh
+        self._waiting = state is not None
+        if state is None:
+            self._shard = SupervisionShard(rules.supervision)
+        else:
+            key, page, data = state
+            self._shard = SupervisionShard.load(rules.supervision, data)
+            self._open_journal(key, page)
+        self._key: str | None = None if state is None else key
 
-    def on_batch(self, values: list[Batch]) -> tuple[Iterable[Outcome], bool]:
-        outcome = self._shard.take(values)
+    def on_batch(self, values: list[tuple[str, Batch]]) -> tuple[Iterable[Outcome], bool]:
+        if self._key is None:
+            self._key = values[0][0]
+            self._open_journal(self._key, 0)
+        outcome = self._shard.take(batch for _, batch in values)
         self._waiting = True
         if self._rules.pace is None or datetime.now(UTC) < self._due:
             return [outcome], StatefulBatchLogic.RETAIN
@@ -127,6 +145,8 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
         self._waiting = False
         began = time.monotonic()
         outcome = self._shard.look_ahead()
+        if self._journal is not None:
+            self._journal.write(outcome.ahead)
         took = timedelta(seconds=time.monotonic() - began)
         self._due = datetime.now(UTC) + max(self._rules.pace, _LOOK_AHEAD_SHARE * took)
         return [outcome], StatefulBatchLogic.RETAIN
@@ -140,4 +160,11 @@ class _ShardLogic(StatefulBatchLogic[Batch, Outcome, Any]):
         return [self._shard.flush()], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
-        return self._shard.dump() if self._rules.keep_state else None
+        if not self._rules.keep_state:
+            return None
+        return self._key, 0 if self._journal is None else self._journal.turn(), self._shard.dump()
+
+    def _open_journal(self, key: str, page: int) -> None:
+        if self._rules.journals is not None:
+            self._journal = Journal(self._rules.journals, f"{NAME}-{key}", page)
+            self._shard.remember(self._journal.rows)

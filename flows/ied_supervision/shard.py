@@ -8,7 +8,7 @@ wrong is withdrawn: CLEARED, with ``withdrawn`` in its evidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -31,6 +31,7 @@ MESSAGE = tuple(name for name in contract("grid.ied.v1").polars if name != DEVIC
 """Columns of a message that a shard uses, beside the device's id."""
 
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
+_WITHDRAWN = "withdrawn"
 _TIMES = ("start_time", "detected_time", "updated_time", "end_time")
 
 
@@ -66,12 +67,14 @@ class Outcome:
         late: letters for the late topic.
         watermark: µs since 1970.
         counts: what became of the messages.
+        ahead: those of the rows that were said before they were settled, times in µs.
     """
 
     anomalies: pl.DataFrame
     late: pl.DataFrame
     watermark: int
     counts: dict[str, int]
+    ahead: list[Row] = field(default_factory=list)
 
 
 class SupervisionShard:
@@ -137,7 +140,7 @@ class SupervisionShard:
         rows = [row for key, row in said.items() if row != self._live.get(key)]
         rows += self._taken_back(said, ahead, messages)
         self._live = said
-        return self._outcome(rows, [], {})
+        return self._outcome(rows, [], {}, rows)
 
     def _taken_back(self, said: dict[str, Row], state: State, messages: Messages) -> list[Row]:
         """What was said before it was settled, and is not so."""
@@ -188,10 +191,21 @@ class SupervisionShard:
         settled = int(self._state.ordinal[block])
         return Revision(settled).of(settled + int((messages.block == block).sum()), timer=True, more=31)
 
-    def _outcome(self, rows: list[Row], late: list[pl.DataFrame], counts: dict[str, int]) -> Outcome:
-        return Outcome(anomaly_frame(rows), pl.concat(late) if late else _NO_LETTERS, self.watermark.value, counts)
+    def _outcome(
+        self, rows: list[Row], late: list[pl.DataFrame], counts: dict[str, int], ahead: Iterable[Row] = ()
+    ) -> Outcome:
+        letters = pl.concat(late) if late else _NO_LETTERS
+        return Outcome(anomaly_frame(rows), letters, self.watermark.value, counts, list(ahead))
 
     # ----------------------------------------------------------------- recovery
+
+    def remember(self, rows: Iterable[Row]) -> None:
+        """Take for said what a process said ahead that was killed before it made a snapshot; in its order."""
+        for row in rows:
+            if is_withdrawn(row):
+                self._live.pop(row["anomaly_id"], None)
+            else:
+                self._live[row["anomaly_id"]] = row
 
     def dump(self) -> bytes:
         """The state as bytes."""
@@ -209,8 +223,13 @@ class SupervisionShard:
         return shard
 
 
+def is_withdrawn(row: Row) -> bool:
+    """Whether a row takes back what was said ahead."""
+    return any(one["key"] == _WITHDRAWN for one in row["evidence"])
+
+
 def _withdrawn(row: Row, revision: int) -> Row:
-    evidence = [*row["evidence"], {"key": "withdrawn", "value": "a message that came later explains it"}]
+    evidence = [*row["evidence"], {"key": _WITHDRAWN, "value": "a message that came later explains it"}]
     return {
         **row,
         "state": "CLEARED",

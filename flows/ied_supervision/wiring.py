@@ -35,6 +35,8 @@ from sinks.metrics import MetricsSink
 
 IED_ANOMALY = "grid.ied-anomaly.v1"
 DEAD_LETTER = "grid.dead-letter.v1"
+JOURNALS = "journals"
+"""Folder, in the recovery store's, of what was said since the last snapshot."""
 
 
 def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
@@ -64,7 +66,9 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         tuple(EntryMeaning(**one.model_dump()) for one in own.entries),
     )
     pace = None if replay else timedelta(seconds=own.look_ahead_seconds)
-    return FlowRules(supervision, settings.runtime.shards, flush_at_end=replay, keep_state=not replay, pace=pace)
+    store = None if replay else settings.runtime.recovery
+    journals = None if store is None else store / JOURNALS
+    return FlowRules(supervision, settings.runtime.shards, replay, not replay, pace, journals)
 
 
 def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -> Dataflow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
+from flows.ied_supervision.advance import Row
 from flows.ied_supervision.policy import Override
 from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, Outcome, SupervisionRules, SupervisionShard
 from flows.ied_supervision.values import EntryMeaning
@@ -142,12 +144,14 @@ class Supervision:
     meanings: tuple[EntryMeaning, ...] = ()
     rows: list[pl.DataFrame] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"late": 0, "used": 0, "duplicate": 0})
+    said: dict[str, list[Row]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rules = SupervisionRules(SECOND, LATENESS, "^([^-]+)", self.overrides, self.meanings)
         self.router = ShardRouter(DEVICE, MESSAGE, self.shards, self.rules.station_of())
         self.parts = {shard_key(n): SupervisionShard(self.rules) for n in range(self.shards)}
         self.gate = PartitionGate(DEVICE, TIME, SECOND, LATENESS)
+        self.snapshot()
 
     def take(self, messages: Sequence[Message]) -> None:
         """One batch, in the order of arrival."""
@@ -163,12 +167,31 @@ class Supervision:
 
     def look_ahead(self) -> None:
         """Look at what is not settled."""
-        for part in self.parts.values():
-            self._keep(part.look_ahead())
+        for key, part in self.parts.items():
+            outcome = part.look_ahead()
+            self.said.setdefault(key, []).extend(outcome.ahead)
+            self._keep(outcome)
 
     def restart(self) -> None:
         """Stop, and go on from the snapshot."""
-        self.parts = {key: SupervisionShard.load(self.rules, part.dump()) for key, part in self.parts.items()}
+        self.snapshot()
+        self.kill()
+
+    def snapshot(self) -> None:
+        """Keep the state."""
+        dumps = {key: part.dump() for key, part in self.parts.items()}
+        self.kept = dumps, self.gate.state(), dict(self.counts)
+        self.said = {}
+
+    def kill(self) -> None:
+        """Go on from the last snapshot, knowing what was said ahead since; the caller sends again what came since."""
+        dumps, gate, counts = self.kept
+        self.parts = {key: SupervisionShard.load(self.rules, data) for key, data in dumps.items()}
+        for key, rows in self.said.items():
+            self.parts[key].remember(json.loads(json.dumps(rows)))
+        self.gate = PartitionGate(DEVICE, TIME, SECOND, LATENESS)
+        self.gate.restore(gate)
+        self.counts = dict(counts)
 
     def end(self) -> None:
         """The input has ended."""

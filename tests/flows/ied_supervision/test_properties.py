@@ -118,7 +118,8 @@ def test_order_duplicates_shards_and_restarts_change_nothing(
     expected = _in_order(messages)
     arriving = disturbed(messages, chance, lateness, twice)
     supervision = Supervision(shards)
-    at = 0
+    at = kept = 0
+    kills = chance.choice([0, 0, 5])
     while at < len(arriving):
         size = chance.choice([1, 20, 200])
         supervision.take(arriving[at : at + size])
@@ -126,7 +127,11 @@ def test_order_duplicates_shards_and_restarts_change_nothing(
         if looks and chance.random() < 0.5:
             supervision.look_ahead()
         if chance.random() < 0.2:
-            supervision.restart()
+            chance.choice([supervision.snapshot, supervision.restart])()
+            kept = at
+        if kills and chance.random() < 0.1:
+            supervision.kill()
+            at, kills = kept, kills - 1
     supervision.end()
     compared = [name for name in expected.standing.columns if not looks or name != "revision"]
     assert_frame_equal(supervision.standing.select(compared), expected.standing.select(compared))
