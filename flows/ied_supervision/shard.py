@@ -91,7 +91,7 @@ class SupervisionShard:
         self._blocks = Blocks(rules.station_of())
         self._state = State()
         self._waiting: list[Messages] = []
-        self._live: dict[str, Row] = {}  # the last row that was said of each anomaly before it was settled
+        self._live: dict[str, Row] = {}  # the last row said of each anomaly before it was settled
 
     # ------------------------------------------------------------------- rounds
 
@@ -138,8 +138,11 @@ class SupervisionShard:
                 row["revision"] = old["revision"]
                 row["revision"] += row != old
         rows = [row for key, row in said.items() if row != self._live.get(key)]
-        rows += self._taken_back(said, ahead, messages)
-        self._live = said
+        gone = self._taken_back(said, ahead, messages)
+        # What was withdrawn may be said again: its revision is remembered until its time is settled.
+        back = [row for row in (*self._live.values(), *gone) if is_withdrawn(row) and row["anomaly_id"] not in said]
+        self._live = {row["anomaly_id"]: row for row in back if row["updated_time"] >= settled.until} | said
+        rows += gone
         return self._outcome(rows, [], {}, rows)
 
     def _taken_back(self, said: dict[str, Row], state: State, messages: Messages) -> list[Row]:
@@ -150,7 +153,7 @@ class SupervisionShard:
             if together.episode is not None:
                 lasting[together.episode.anomaly_id] = together.episode
         for key, old in self._live.items():
-            if key in said:
+            if key in said or is_withdrawn(old):
                 continue
             revision = max(old["revision"] + 1, self._revision_ahead(messages, old))
             episode = lasting.get(key)
@@ -173,8 +176,13 @@ class SupervisionShard:
         rows = advance(self._state, self._blocks, self._policy, messages, until)
         for row in rows:
             old = self._live.get(row["anomaly_id"])
-            if old is not None and row["revision"] > old["revision"]:
+            if old is None:
+                continue
+            if row["revision"] > old["revision"]:
                 del self._live[row["anomaly_id"]]
+            elif is_withdrawn(old):
+                row["revision"] = old["revision"] + 1
+                self._live[row["anomaly_id"]] = {**old, "revision": row["revision"]}
         return rows
 
     def _before(self, until: int) -> tuple[Messages, int]:
@@ -201,11 +209,7 @@ class SupervisionShard:
 
     def remember(self, rows: Iterable[Row]) -> None:
         """Take for said what a process said ahead that was killed before it made a snapshot; in its order."""
-        for row in rows:
-            if is_withdrawn(row):
-                self._live.pop(row["anomaly_id"], None)
-            else:
-                self._live[row["anomaly_id"]] = row
+        self._live |= {row["anomaly_id"]: row for row in rows}
 
     def dump(self) -> bytes:
         """The state as bytes."""
