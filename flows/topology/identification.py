@@ -1,0 +1,253 @@
+"""Which transformer and phase each meter hangs at, from the voltages of one span.
+
+Places (``voltages.Place``) are made of the meters that the record puts there. Of a meter with several terminals the
+record does not say which is at which phase, so that is found first, beside the head meter's terminals; then every
+meter is compared with all places of its neighbourhood. Meters whose record is contradicted are left out of the places
+and all is done once more, so that several that were moved together do not vouch for one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+
+from flows.topology.signals import Floats, Ints, Signals
+from flows.topology.voltages import LEAST_MEMBERS, Place
+
+PHASES = "ABC"
+_ORDERS: dict[int, tuple[tuple[int, ...], ...]] = {
+    count: tuple(permutations(range(len(PHASES)), count)) for count in (1, 2, 3)
+}
+_LEAST_HEAD = 0.6  # of a span that a head meter's voltage must cover
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where meters hang by the record.
+
+    Attributes:
+        transformer: of each meter; [n].
+        phase: of single-phase meters 0, 1, 2 for A, B, C; -1 where it is not recorded, or there are several; [n].
+        phased: which transformers' phases are told apart: of the others all terminals are taken for one; [T].
+        candidates: of each transformer those whose customers could be at it, itself among them.
+    """
+
+    transformer: Ints
+    phase: Ints
+    phased: npt.NDArray[np.bool_]
+    candidates: Sequence[Ints]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where meters could hang; one row per meter, transformer and order of its terminals.
+
+    Attributes:
+        meter: [m], ascending.
+        transformer: [m].
+        order: which of ``orders(terminals)`` the terminals have; [m].
+        likelihood: log likelihood; [m].
+        misfit: as in ``Fit``, the mean of the terminals; [m].
+    """
+
+    meter: Ints
+    transformer: Ints
+    order: Ints
+    likelihood: Floats
+    misfit: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a span says of each meter; [n].
+
+    Attributes:
+        transformer: the likeliest one, -1 where nothing is known.
+        order: the likeliest order of its terminals there.
+        confidence: posterior probability of transformer and order together, all options being equal before.
+        margin: log likelihood by which the record beats the best option that contradicts it; NaN where unknown.
+        misfit: of the likeliest option, per window: about 1 where it fits.
+    """
+
+    transformer: Ints
+    order: Ints
+    confidence: Floats
+    margin: Floats
+    misfit: Floats
+
+
+def orders(terminals: int) -> tuple[tuple[int, ...], ...]:
+    """The phases that 1, 2 or 3 terminals can have, as tuples of 0, 1, 2 for A, B, C."""
+    return _ORDERS[terminals]
+
+
+def identify(signals: Signals, heads: Floats, record: Record, *, variance: float = 0.01, rounds: int = 3) -> Findings:
+    """Find each meter's transformer and phase.
+
+    Args:
+        signals: of n meters over L windows.
+        heads: voltages of the transformers' head meters at A, B, C (or l1 alone), centred, V, NaN where there is
+            none; [T, 3, L].
+        record: where the meters hang by the record.
+        variance: of a voltage's noise, V²: rounding, noise, what a clock that is some seconds off does.
+        rounds: how often orders and places are found anew.
+
+    Returns:
+        For every meter; those without usable voltages have transformer -1.
+    """
+    place = _recorded(signals, record)
+    _by_heads(signals, heads, record, place)
+    for _ in range(rounds - 1):
+        _by_members(signals, record, place, fits(signals, heads, record, place, variance))
+    options = fits(signals, heads, record, place, variance)
+    doubted = _findings(signals, record, options).margin < 0
+    trusted = np.where(doubted[signals.meter], -1, place)
+    return _findings(signals, record, fits(signals, heads, record, trusted, variance))
+
+
+def fits(signals: Signals, heads: Floats, record: Record, place: Ints, variance: float) -> Options:
+    """How likely each meter is at each place of its neighbourhood.
+
+    Args:
+        signals: of n meters.
+        heads: as in ``identify``.
+        record: where the meters hang by the record.
+        place: of each signal, 3 * transformer + phase, -1 for those that vouch for none; [S].
+        variance: as in ``identify``.
+    """
+    found: list[tuple[Ints, Ints, Ints, Floats, Floats]] = []
+    here = _meters_of(record, signals)
+    members_of = _grouped(place, 3 * len(record.phased))
+    visitors: list[list[Ints]] = [[] for _ in record.phased]
+    for transformer, near in enumerate(record.candidates):
+        for other in near.tolist():
+            visitors[other].append(here[transformer])
+    for transformer, coming in enumerate(visitors):
+        meters = np.sort(np.concatenate(coming)) if coming else np.zeros(0, np.int64)
+        if not len(meters):
+            continue
+        size = signals.terminals[meters]
+        rows = np.repeat(signals.first[meters] - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
+        count = len(PHASES) if record.phased[transformer] else 1
+        likelihood, misfit = np.full((2, len(rows), count), -np.inf)
+        for phase in range(count):
+            code = 3 * transformer + phase
+            made = _place(signals, heads[transformer, phase], members_of[code], variance)
+            if made is not None:
+                fit = made.fit(signals.voltage[rows], signals.power[rows], place[rows] == code)
+                likelihood[:, phase], misfit[:, phase] = fit.likelihood, fit.misfit
+        start = np.cumsum(size) - size
+        for terminals in np.unique(size).tolist():
+            some = np.flatnonzero(size == terminals)
+            at = start[some][:, None] + np.arange(terminals)
+            for number, order in enumerate(orders(terminals) if count > 1 else [(0,) * terminals]):
+                both = [table[at, np.array(order)].sum(axis=1) for table in (likelihood, misfit)]
+                whole = (np.full(len(some), transformer), np.full(len(some), number))
+                found.append((meters[some], *whole, both[0], both[1] / terminals))
+    meter, transformer_, order_, likelihood_, misfit_ = (np.concatenate(column) for column in zip(*found, strict=True))
+    kept = np.flatnonzero(np.isfinite(likelihood_))
+    kept = kept[np.lexsort((order_[kept], transformer_[kept], meter[kept]))]
+    return Options(meter[kept], transformer_[kept], order_[kept], likelihood_[kept], misfit_[kept])
+
+
+def _meters_of(record: Record, signals: Signals) -> list[Ints]:
+    usable = np.where(signals.terminals > 0, record.transformer, -1)
+    return _grouped(usable, len(record.phased))
+
+
+def _grouped(codes: Ints, count: int) -> list[Ints]:
+    """Of each code 0 .. count - 1 where it is, ascending."""
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(count + 1))
+    return [order[bounds[code] : bounds[code + 1]] for code in range(count)]
+
+
+def _place(signals: Signals, head: Floats, members: Ints, variance: float) -> Place | None:
+    voltages, powers = signals.voltage[members], signals.power[members]
+    if np.isfinite(head).mean() >= _LEAST_HEAD:
+        voltages, powers = np.vstack([voltages, head]), np.vstack([powers, np.zeros_like(head)])
+    return Place.of(voltages, powers, variance)
+
+
+def _recorded(signals: Signals, record: Record) -> Ints:
+    """The place of each signal by the record, -1 where that does not say."""
+    transformer = record.transformer[signals.meter]
+    phased, single = record.phased[transformer], signals.terminals[signals.meter] == 1
+    known = np.where(single, record.phase[signals.meter], -1)
+    phase = np.where(phased, known, 0)
+    return np.where(phase >= 0, 3 * transformer + phase, -1)
+
+
+def _by_heads(signals: Signals, heads: Floats, record: Record, place: Ints) -> None:
+    """Where too few phases are recorded, give each meter the order in which its terminals are nearest to its head's.
+
+    Far from the transformer that is a weak clue, and whole feeders can be taken for turned: the recorded phases are a
+    better one where there are enough of them.
+    """
+    recorded = np.bincount(place[place >= 0], minlength=3 * len(record.phased)).reshape(-1, len(PHASES))
+    few = record.phased & (recorded < LEAST_MEMBERS).any(axis=1)
+    for terminals in (1, 2, 3):
+        some = np.flatnonzero((signals.terminals == terminals) & few[record.transformer])
+        some = some[place[signals.first[some]] < 0]
+        if not len(some):
+            continue
+        rows, head = signals.rows(some), heads[record.transformer[some]]
+        apart = signals.voltage[rows][:, :, None, :] - head[:, None, :, :]
+        known = np.isfinite(apart)
+        square = np.where(known, apart, 0.0) ** 2
+        size = square.sum(axis=3) / np.maximum(known.sum(axis=3), 1)
+        size[~known.any(axis=3)] = np.nan
+        by_order = np.stack([size[:, np.arange(terminals), order].sum(axis=1) for order in orders(terminals)], axis=1)
+        known_head = np.isfinite(by_order).all(axis=1)
+        best = np.array(orders(terminals))[by_order[known_head].argmin(axis=1)]
+        place[rows[known_head]] = 3 * record.transformer[some[known_head]][:, None] + best
+
+
+def _by_members(signals: Signals, record: Record, place: Ints, options: Options) -> None:
+    """Give each meter of several terminals, and each without a recorded phase, the order likeliest at its record."""
+    asked = (signals.terminals > 1) | ((signals.terminals == 1) & (record.phase < 0))
+    asked &= record.phased[record.transformer]
+    own = (options.transformer == record.transformer[options.meter]) & asked[options.meter]
+    meter, order = _best(options, np.flatnonzero(own))
+    for terminals in (1, 2, 3):
+        some = signals.terminals[meter] == terminals
+        if some.any():
+            found = np.array(orders(terminals))[order[some]]
+            place[signals.rows(meter[some])] = 3 * record.transformer[meter[some]][:, None] + found
+
+
+def _best(options: Options, some: Ints) -> tuple[Ints, Ints]:
+    """Of some rows the likeliest of each meter: the meters and their orders."""
+    ranked = some[np.lexsort((options.likelihood[some], options.meter[some]))]
+    meter = options.meter[ranked]
+    last = np.flatnonzero(np.append(meter[1:] != meter[:-1], True)) if len(meter) else np.zeros(0, np.int64)
+    return meter[last], options.order[ranked[last]]
+
+
+def _findings(signals: Signals, record: Record, options: Options) -> Findings:
+    count, windows = len(record.transformer), signals.voltage.shape[1]
+    meter = options.meter
+    best, misfit = np.full(count, -np.inf), np.full(count, np.nan)
+    np.maximum.at(best, meter, options.likelihood)
+    ranked = np.lexsort((options.likelihood, meter))
+    transformer, order = np.full(count, -1), np.full(count, -1)
+    transformer[meter[ranked]], order[meter[ranked]] = options.transformer[ranked], options.order[ranked]
+    misfit[meter[ranked]] = options.misfit[ranked] / windows
+    # Where nothing fits, as with a clock that is minutes off, differences count for as much less.
+    doubt = np.maximum(misfit, 1.0)[meter]
+    weight = np.exp((options.likelihood - best[meter]) / doubt)
+    confidence = 1 / np.maximum(np.bincount(meter, weight, count), 1.0)
+    agrees = options.transformer == record.transformer[meter]
+    fixed = (signals.terminals[meter] == 1) & (record.phase[meter] >= 0) & record.phased[record.transformer[meter]]
+    agrees &= ~fixed | (options.order == record.phase[meter])
+    recorded, other = np.full((2, count), -np.inf)
+    np.maximum.at(recorded, meter[agrees], options.likelihood[agrees])
+    np.maximum.at(other, meter[~agrees], options.likelihood[~agrees])
+    known = np.isfinite(recorded) & np.isfinite(other)
+    margin = np.full(count, np.nan)
+    margin[known] = (recorded[known] - other[known]) / np.maximum(misfit[known], 1.0)
+    return Findings(transformer, order, np.where(transformer >= 0, confidence, 0.0), margin, misfit)
