@@ -88,7 +88,8 @@ class _Round:
         np.add.at(state.ordinal, m.block, 1)
         fresh = np.flatnonzero((moments.ends > moments.starts) & (state.first == 0))
         state.first[fresh] = m.received[moments.starts[fresh]]
-        for row in CommonCauses(state, self.blocks, self.policy, moments, last_before).rows(fallen, heard):
+        causes = CommonCauses(state, self.blocks, self.policy, moments, walked.genuine, last_before)
+        for row in causes.rows(fallen, heard):
             self._say(*row)
         state.until = self.until
         return self.said

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.episode import Episode, Revision
@@ -56,23 +57,28 @@ class CommonCauses:
         blocks: all blocks.
         policy: how the rules are tuned.
         moments: the round's messages by time.
-        last_before: when each block was heard last before the round; [blocks].
+        genuine: which are the publishers' own: another one's say nothing of a device; [n].
+        last_before: when each block's publisher was heard last before the round; [blocks].
         joined: stations whose common cause has more members than was said: when, and after how many messages.
         appeared: see ``_appeared``.
+        own: as ``moments``, of the genuine messages.
     """
 
     state: State
     blocks: Blocks
     policy: Policy
     moments: Moments
+    genuine: npt.NDArray[np.bool_]
     last_before: Ints
     joined: dict[int, tuple[int, int]] = field(default_factory=dict)
     appeared: dict[int, Ints] = field(default_factory=dict)
+    own: Moments = field(init=False)
 
     def rows(self, fallen: list[Fallen], heard: list[Heard]) -> Iterator[tuple[Episode, int]]:
         """Each silence, its end, and what they have in common, as (anomaly as it is now, revision)."""
         m = self.moments.messages
         if fallen or heard or any(one.silent for one in self.state.stations.values()):
+            self.own = Moments(m.take(self.genuine), self.moments.base, self.moments.settled)
             of_block = np.array(self.blocks.station)[m.block]
             events: list[Fallen | Heard | Spoke] = [*fallen, *heard, *self._spoke(fallen)]
             stations = {self.blocks.station[one.block] for one in events}
@@ -209,15 +215,15 @@ class CommonCauses:
         since = {device: [0] for one in self.state.stations.values() for device in one.silent}
         for one in fallen:
             since.setdefault(self.blocks.device[one.block], []).append(one.time)
-        speaking = set(np.unique(np.array(self.blocks.device, np.int64)[self.moments.messages.block]).tolist())
+        speaking = set(np.unique(np.array(self.blocks.device, np.int64)[self.own.messages.block]).tolist())
         for device, times in since.items():
             for time in times if device in speaking else ():
                 following = []
                 for block in self.blocks.of_device[device]:
-                    low, high = self.moments.span(block)
-                    at = low + self.moments.until(block, time)
+                    low, high = self.own.span(block)
+                    at = low + self.own.until(block, time)
                     if at < high:
-                        following.append((int(self.moments.messages.received[at]), block))
+                        following.append((int(self.own.messages.received[at]), block))
                 if following:
                     yield Spoke(*min(following))
 
@@ -234,8 +240,8 @@ class CommonCauses:
 
     def _heard_last(self, device: int, time: int) -> int:
         """When a device was heard last up to a time, µs since 1970."""
-        latest, received = 0, self.moments.messages.received
+        latest, received = 0, self.own.messages.received
         for block in self.blocks.of_device[device]:
-            low, since = self.moments.span(block)[0], self.moments.until(block, time)
+            low, since = self.own.span(block)[0], self.own.until(block, time)
             latest = max(latest, int(received[low + since - 1] if since else self.last_before[block]))
         return latest
