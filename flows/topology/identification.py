@@ -16,13 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.topology.signals import Floats, Ints, Signals
-from flows.topology.voltages import LEAST_MEMBERS, Place
+from flows.topology.voltages import LEAST_MEMBERS, Fit, Members, Place, usual
 
 PHASES = "ABC"
 _ORDERS: dict[int, tuple[tuple[int, ...], ...]] = {
     count: tuple(permutations(range(len(PHASES)), count)) for count in (1, 2, 3)
 }
 _LEAST_HEAD = 0.6  # of a span that a head meter's voltage must cover
+
+
+Places = dict[int, Place]
+"""By number: 3 * transformer + phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,11 @@ class Findings:
         confidence: posterior probability of transformer and order together, all options being equal before.
         margin: log likelihood by which the record beats the best option that contradicts it; NaN where unknown.
         misfit: of the likeliest option, per window: about 1 where it fits.
+        own_order: the likeliest order of its terminals among those that the record allows, -1 where unknown.
+        other: the transformer of the best option that contradicts the record, -1 where there is none.
+        other_order: the order of the terminals there.
+        share: probability of that place among all that contradict the record, all being equal before: of the
+            transformer; where it is the recorded one, of the phase.
     """
 
     transformer: Ints
@@ -78,6 +87,10 @@ class Findings:
     confidence: Floats
     margin: Floats
     misfit: Floats
+    own_order: Ints
+    other: Ints
+    other_order: Ints
+    share: Floats
 
 
 def orders(terminals: int) -> tuple[tuple[int, ...], ...]:
@@ -99,46 +112,73 @@ def identify(signals: Signals, heads: Floats, record: Record, *, variance: float
     Returns:
         For every meter; those without usable voltages have transformer -1.
     """
-    place = _recorded(signals, record)
+    place = recorded_places(signals, record)
     _by_heads(signals, heads, record, place)
     for _ in range(rounds - 1):
-        _by_members(signals, record, place, fits(signals, heads, record, place, variance))
-    options = fits(signals, heads, record, place, variance)
-    doubted = _findings(signals, record, options).margin < 0
+        places = places_of(signals, heads, record.phased, place, variance)
+        _by_members(signals, record, place, fits(signals, places, record, place))
+    places = places_of(signals, heads, record.phased, place, variance)
+    options = fits(signals, places, record, place)
+    doubted = found_in(signals, record, options).margin < 0
     trusted = np.where(doubted[signals.meter], -1, place)
-    return _findings(signals, record, fits(signals, heads, record, trusted, variance))
+    places = places_of(signals, heads, record.phased, trusted, variance)
+    return found_in(signals, record, fits(signals, places, record, trusted))
 
 
-def fits(signals: Signals, heads: Floats, record: Record, place: Ints, variance: float) -> Options:
-    """How likely each meter is at each place of its neighbourhood.
+def places_of(signals: Signals, heads: Floats, phased: npt.NDArray[np.bool_], place: Ints, variance: float) -> Places:
+    """The places of all transformers.
 
     Args:
         signals: of n meters.
         heads: as in ``identify``.
-        record: where the meters hang by the record.
+        phased: as in ``Record``.
         place: of each signal, 3 * transformer + phase, -1 for those that vouch for none; [S].
         variance: as in ``identify``.
+
+    Returns:
+        By number, 3 * transformer + phase, those that have members enough.
+    """
+    found: dict[int, Members] = {}
+    for code, rows in enumerate(_grouped(place, 3 * len(phased))):
+        transformer, phase = divmod(code, 3)
+        if phase and not phased[transformer]:
+            continue
+        members = _members(signals, heads[transformer, phase], rows, variance)
+        if members is not None:
+            found[code] = members
+    common = usual(found.values(), signals.voltage.shape[1])
+    return {code: Place.of(members, common, variance) for code, members in found.items()}
+
+
+def fits(signals: Signals, places: Places, record: Record, place: Ints, meters: Ints | None = None) -> Options:
+    """How likely meters are at each place of their neighbourhood.
+
+    Args:
+        signals: of n meters.
+        places: as ``places_of`` makes them.
+        record: where the meters hang by the record.
+        place: of each signal the place that it is a member of, or -1; [S].
+        meters: which; None: all.
     """
     found: list[tuple[Ints, Ints, Ints, Floats, Floats]] = []
-    here = _meters_of(record, signals)
-    members_of = _grouped(place, 3 * len(record.phased))
+    here = _meters_of(record, signals, meters)
     visitors: list[list[Ints]] = [[] for _ in record.phased]
     for transformer, near in enumerate(record.candidates):
-        for other in near.tolist():
-            visitors[other].append(here[transformer])
+        if len(here[transformer]):
+            for other in near.tolist():
+                visitors[other].append(here[transformer])
     for transformer, coming in enumerate(visitors):
-        meters = np.sort(np.concatenate(coming)) if coming else np.zeros(0, np.int64)
-        if not len(meters):
+        asked = np.sort(np.concatenate(coming)) if coming else np.zeros(0, np.int64)
+        if not len(asked):
             continue
-        size = signals.terminals[meters]
-        rows = np.repeat(signals.first[meters] - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
+        size = signals.terminals[asked]
+        rows = np.repeat(signals.first[asked] - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
         count = len(PHASES) if record.phased[transformer] else 1
         likelihood, misfit = np.full((2, len(rows), count), -np.inf)
         for phase in range(count):
             code = 3 * transformer + phase
-            made = _place(signals, heads[transformer, phase], members_of[code], variance)
-            if made is not None:
-                fit = made.fit(signals.voltage[rows], signals.power[rows], place[rows] == code)
+            if code in places:
+                fit = places[code].fit(signals.voltage[rows], signals.power[rows], place[rows] == code)
                 likelihood[:, phase], misfit[:, phase] = fit.likelihood, fit.misfit
         start = np.cumsum(size) - size
         for terminals in np.unique(size).tolist():
@@ -147,15 +187,39 @@ def fits(signals: Signals, heads: Floats, record: Record, place: Ints, variance:
             for number, order in enumerate(orders(terminals) if count > 1 else [(0,) * terminals]):
                 both = [table[at, np.array(order)].sum(axis=1) for table in (likelihood, misfit)]
                 whole = (np.full(len(some), transformer), np.full(len(some), number))
-                found.append((meters[some], *whole, both[0], both[1] / terminals))
+                found.append((asked[some], *whole, both[0], both[1] / terminals))
+    if not found:
+        none = np.zeros(0, np.int64)
+        return Options(none, none, none, np.zeros(0), np.zeros(0))
     meter, transformer_, order_, likelihood_, misfit_ = (np.concatenate(column) for column in zip(*found, strict=True))
     kept = np.flatnonzero(np.isfinite(likelihood_))
     kept = kept[np.lexsort((order_[kept], transformer_[kept], meter[kept]))]
     return Options(meter[kept], transformer_[kept], order_[kept], likelihood_[kept], misfit_[kept])
 
 
-def _meters_of(record: Record, signals: Signals) -> list[Ints]:
+def fits_at(signals: Signals, places: Places, place: Ints, member: npt.NDArray[np.bool_]) -> Fit:
+    """How each signal fits in one place; NaN where there is none; [S].
+
+    Args:
+        signals: of n meters.
+        places: as ``places_of`` makes them.
+        place: of each signal the place asked about, or -1; [S].
+        member: which are members of that place; [S].
+    """
+    likelihood, misfit = np.full((2, len(place)), np.nan)
+    for code, rows in enumerate(_grouped(place, max(places, default=-1) + 1)):
+        if len(rows) and code in places:
+            fit = places[code].fit(signals.voltage[rows], signals.power[rows], member[rows])
+            likelihood[rows], misfit[rows] = fit.likelihood, fit.misfit
+    return Fit(likelihood, misfit)
+
+
+def _meters_of(record: Record, signals: Signals, meters: Ints | None) -> list[Ints]:
     usable = np.where(signals.terminals > 0, record.transformer, -1)
+    if meters is not None:
+        asked = np.zeros(len(usable), bool)
+        asked[meters] = True
+        usable = np.where(asked, usable, -1)
     return _grouped(usable, len(record.phased))
 
 
@@ -166,14 +230,14 @@ def _grouped(codes: Ints, count: int) -> list[Ints]:
     return [order[bounds[code] : bounds[code + 1]] for code in range(count)]
 
 
-def _place(signals: Signals, head: Floats, members: Ints, variance: float) -> Place | None:
-    voltages, powers = signals.voltage[members], signals.power[members]
+def _members(signals: Signals, head: Floats, rows: Ints, variance: float) -> Members | None:
+    voltages, powers = signals.voltage[rows], signals.power[rows]
     if np.isfinite(head).mean() >= _LEAST_HEAD:
         voltages, powers = np.vstack([voltages, head]), np.vstack([powers, np.zeros_like(head)])
-    return Place.of(voltages, powers, variance)
+    return Members.of(voltages, powers, variance)
 
 
-def _recorded(signals: Signals, record: Record) -> Ints:
+def recorded_places(signals: Signals, record: Record) -> Ints:
     """The place of each signal by the record, -1 where that does not say."""
     transformer = record.transformer[signals.meter]
     phased, single = record.phased[transformer], signals.terminals[signals.meter] == 1
@@ -228,26 +292,47 @@ def _best(options: Options, some: Ints) -> tuple[Ints, Ints]:
     return meter[last], options.order[ranked[last]]
 
 
-def _findings(signals: Signals, record: Record, options: Options) -> Findings:
+def found_in(signals: Signals, record: Record, options: Options) -> Findings:
+    """What options say of each meter.
+
+    Args:
+        signals: of n meters.
+        record: where they hang by the record.
+        options: of those that were asked about; of the others nothing is known.
+    """
     count, windows = len(record.transformer), signals.voltage.shape[1]
     meter = options.meter
-    best, misfit = np.full(count, -np.inf), np.full(count, np.nan)
-    np.maximum.at(best, meter, options.likelihood)
     ranked = np.lexsort((options.likelihood, meter))
+    best, misfit = np.full((2, count), np.nan)
     transformer, order = np.full(count, -1), np.full(count, -1)
+    best[meter[ranked]], misfit[meter[ranked]] = options.likelihood[ranked], options.misfit[ranked] / windows
     transformer[meter[ranked]], order[meter[ranked]] = options.transformer[ranked], options.order[ranked]
-    misfit[meter[ranked]] = options.misfit[ranked] / windows
     # Where nothing fits, as with a clock that is minutes off, differences count for as much less.
-    doubt = np.maximum(misfit, 1.0)[meter]
-    weight = np.exp((options.likelihood - best[meter]) / doubt)
+    doubt = np.maximum(misfit, 1.0)
+    weight = np.exp((options.likelihood - best[meter]) / doubt[meter])
     confidence = 1 / np.maximum(np.bincount(meter, weight, count), 1.0)
     agrees = options.transformer == record.transformer[meter]
     fixed = (signals.terminals[meter] == 1) & (record.phase[meter] >= 0) & record.phased[record.transformer[meter]]
     agrees &= ~fixed | (options.order == record.phase[meter])
-    recorded, other = np.full((2, count), -np.inf)
-    np.maximum.at(recorded, meter[agrees], options.likelihood[agrees])
-    np.maximum.at(other, meter[~agrees], options.likelihood[~agrees])
-    known = np.isfinite(recorded) & np.isfinite(other)
-    margin = np.full(count, np.nan)
-    margin[known] = (recorded[known] - other[known]) / np.maximum(misfit[known], 1.0)
-    return Findings(transformer, order, np.where(transformer >= 0, confidence, 0.0), margin, misfit)
+    recorded, other = np.full((2, count), np.nan)
+    own_order, other_at, other_order = np.full((3, count), -1)
+    own, else_ = ranked[agrees[ranked]], ranked[~agrees[ranked]]
+    recorded[meter[own]], own_order[meter[own]] = options.likelihood[own], options.order[own]
+    other[meter[else_]], other_at[meter[else_]] = options.likelihood[else_], options.transformer[else_]
+    other_order[meter[else_]] = options.order[else_]
+    there = ~agrees & (options.transformer == other_at[meter])
+    there &= (options.transformer != record.transformer[meter]) | (options.order == other_order[meter])
+    against = np.exp(np.minimum(options.likelihood - other[meter], 0.0) / doubt[meter])
+    whole = np.bincount(meter[~agrees], against[~agrees], count)
+    share = np.bincount(meter[there], against[there], count) / np.maximum(whole, 1e-9)
+    return Findings(
+        transformer,
+        order,
+        np.where(transformer >= 0, confidence, 0.0),
+        (recorded - other) / doubt,
+        misfit,
+        own_order,
+        other_at,
+        other_order,
+        share,
+    )

@@ -22,6 +22,22 @@ def centred(values: Floats) -> Floats:
     return deviations
 
 
+def filled(values: Floats) -> Floats:
+    """Gaps inside of rows filled by straight lines; what is unknown at their ends stays NaN. [n, L]."""
+    known = np.isfinite(values)
+    if known.all():
+        return values
+    length = values.shape[1]
+    at = np.arange(length)
+    before = np.maximum.accumulate(np.where(known, at, -1), axis=1)
+    after = np.minimum.accumulate(np.where(known, at, length)[:, ::-1], axis=1)[:, ::-1]
+    inside = (before >= 0) & (after < length)
+    row = np.arange(len(values))[:, None]
+    low, high = values[row, np.maximum(before, 0)], values[row, np.minimum(after, length - 1)]
+    share = (at - before) / np.maximum(after - before, 1)
+    return np.where(inside, low + (high - low) * share, np.nan)
+
+
 @dataclass(frozen=True, slots=True)
 class Signals:
     """Deviations of voltages and powers from their means over a span of L windows; one row per terminal.

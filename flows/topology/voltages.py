@@ -15,15 +15,23 @@ clustering" (IET Smart Grid 3, 2020).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from flows.topology.signals import Floats
+from flows.topology.signals import Floats, centred, filled
 
 LEAST_MEMBERS = 3
-_SLOPE = 3.0  # V/kW, prior standard deviation of the drop that a meter's own power causes
+SLOPE = 3.0
+"""V/kW, prior standard deviation of the drop that a meter's own power causes."""
+
+PRIOR = 2.0
+"""So many members the covariance counts for that places have on the whole."""
+
+DF = 24.0
+"""Degrees of freedom of a deviation (Student's t): covariances that few members tell are not believed to the end."""
 _WITHOUT = 1e-3  # the least part of a member that the others leave
 
 
@@ -51,6 +59,44 @@ def middle(signals: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """The members of a place, their middle taken out.
+
+    Attributes:
+        centre: their middle, V; [L].
+        deviations: of each from it, the drop of its own power taken out, V, 0 where unknown; [k, L].
+    """
+
+    centre: Floats
+    deviations: Floats
+
+    @classmethod
+    def of(cls, voltages: Floats, powers: Floats, variance: float) -> Members | None:
+        """From their signals; None if they are fewer than ``LEAST_MEMBERS``.
+
+        Args:
+            voltages: centred, V, NaN where unknown; [k, L].
+            powers: their own powers, centred, kW; [k, L].
+            variance: of a voltage's noise, V².
+        """
+        if len(voltages) < LEAST_MEMBERS:
+            return None
+        centre = middle(voltages)
+        deviations = np.nan_to_num(filled(centred(voltages - centre)))
+        slope = (deviations * powers).sum(axis=1) / ((powers * powers).sum(axis=1) + variance / SLOPE**2)
+        return cls(centre, deviations - slope[:, None] * powers)
+
+
+def usual(places: Iterable[Members], windows: int) -> Floats:
+    """The covariance of deviations that places have on the whole; [L, L]."""
+    scatter, count = np.zeros((windows, windows)), 0
+    for one in places:
+        scatter += one.deviations.T @ one.deviations
+        count += len(one.deviations)
+    return scatter / max(count, 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """What the members of a place have in common.
 
@@ -67,27 +113,21 @@ class Place:
     share: float
 
     @classmethod
-    def of(cls, voltages: Floats, powers: Floats, variance: float) -> Place | None:
-        """From its members; None if they are fewer than ``LEAST_MEMBERS``.
+    def of(cls, members: Members, usual: Floats, variance: float) -> Place:
+        """From its members.
 
         Args:
-            voltages: their voltages, centred, V, NaN where unknown; [k, L].
-            powers: their own powers, centred, kW; [k, L].
+            members: of the place.
+            usual: covariance that is expected before looking, V²; counts for ``PRIOR`` members; [L, L].
             variance: of a voltage's noise, V².
         """
-        count, windows = voltages.shape
-        if count < LEAST_MEMBERS:
-            return None
-        centre = middle(voltages)
-        deviations = np.nan_to_num(voltages - centre)
-        slope = (deviations * powers).sum(axis=1) / ((powers * powers).sum(axis=1) + variance / _SLOPE**2)
-        deviations -= slope[:, None] * powers
-        covariance = deviations.T @ deviations / count
+        count, windows = members.deviations.shape
+        covariance = (members.deviations.T @ members.deviations + PRIOR * usual) / (count + PRIOR)
         covariance[np.diag_indices(windows)] += variance
         factor = np.linalg.cholesky(covariance)
         inverse = np.linalg.inv(factor)
         logdet = 2 * float(np.log(np.diagonal(factor)).sum())
-        return cls(centre, inverse.T @ inverse, logdet, 1 / count)
+        return cls(members.centre, inverse.T @ inverse, logdet, 1 / (count + PRIOR))
 
     def fit(self, voltages: Floats, powers: Floats, member: npt.NDArray[np.bool_]) -> Fit:
         """How signals fit in.
@@ -97,12 +137,44 @@ class Place:
             powers: the meters' own, centred, kW; [n, L].
             member: which are members of the place: they are compared with the other members; [n].
         """
-        rest = np.nan_to_num(voltages - self.centre)
+        rest, powers = centred(voltages - self.centre), powers.copy()
+        unknown = np.flatnonzero(np.isnan(rest).any(axis=1))
+        logdet = np.full(len(rest), self.logdet)
+        if len(unknown):
+            both = np.stack([rest[unknown], powers[unknown]])
+            (rest[unknown], powers[unknown]), logdet[unknown] = self._without_unknown(both, logdet[unknown])
         powers_weighted = powers @ self.precision
         own = (powers * powers_weighted).sum(axis=1)
         crossed = (rest * powers_weighted).sum(axis=1)
-        misfit = ((rest @ self.precision) * rest).sum(axis=1) - crossed**2 / (own + 1 / _SLOPE**2)
+        misfit = ((rest @ self.precision) * rest).sum(axis=1) - crossed**2 / (own + 1 / SLOPE**2)
         misfit = np.maximum(misfit, 0.0)
         left = np.where(member, np.maximum(1 - misfit * self.share, _WITHOUT), 1.0)
-        logdet = self.logdet + np.log1p(own * _SLOPE**2) + np.log(left)
-        return Fit(-(misfit / left + logdet) / 2, misfit / left)
+        logdet += np.log1p(own * SLOPE**2) + np.log(left)
+        windows = voltages.shape[1]
+        misfit /= left
+        return Fit(-((DF + windows) * np.log1p(misfit / DF) + logdet) / 2, misfit)
+
+    def _without_unknown(self, signals: Floats, logdet: Floats) -> tuple[Floats, Floats]:
+        """Put in place of what is unknown what is to be expected of the rest: so it takes no part.
+
+        Args:
+            signals: deviations and powers, both of them unknown where the deviation is NaN; [2, n, L].
+            logdet: of the covariance of all windows; [n].
+
+        Returns:
+            The signals, and the log determinant of the covariance of the known windows.
+        """
+        missing = np.isnan(signals[0])
+        known = np.where(missing, 0.0, signals)
+        pushed = known @ self.precision  # [2, n, L]
+        most = int(missing.sum(axis=1).max())
+        where = np.argsort(~missing, axis=1, kind="stable")[:, :most]  # the missing ones first
+        real = np.take_along_axis(missing, where, axis=1)
+        block = self.precision[where[:, :, None], where[:, None, :]]
+        block = np.where(real[:, :, None] & real[:, None, :], block, np.eye(most))
+        asked = np.where(real[..., None], np.stack([np.take_along_axis(one, where, axis=1) for one in pushed], -1), 0.0)
+        expected = -np.linalg.solve(block, asked)  # [n, most, 2]
+        for one, values in zip(known, np.moveaxis(expected, -1, 0), strict=True):
+            np.put_along_axis(one, where, np.where(real, values, np.take_along_axis(one, where, axis=1)), axis=1)
+        more: Floats = logdet + np.linalg.slogdet(block)[1]
+        return known, more

@@ -1,0 +1,303 @@
+"""The life of what is found about usage points: proposed, accepted, withdrawn.
+
+A change is proposed when it is likelier than not, accepted when its confidence is that of the settings at two steps
+that follow one another, or at once where it is beyond doubt; a mismatch of the record at two whole days apart. What is
+accepted is believed from then on. A proposal is withdrawn when nothing speaks for it any more, an acceptance when the
+meter shows within days that it is where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from flows.topology.evidence import VARIANCE, Span, members
+from flows.topology.identification import PHASES, Places, Record, orders, places_of
+from flows.topology.memory import Belief, Memory
+from flows.topology.moment import Transfer, estimate, likelihood
+from flows.topology.neighbourhood import Neighbourhood
+from flows.topology.signals import Floats, Ints
+from flows.topology.slots import Slots
+from flows.topology.tracker import DAY, GOOD, ODDS, STEP, Scores
+
+MOVED, REPHASED, MISMATCH = "METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", "RECORD_MISMATCH"
+PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
+
+_BEYOND_DOUBT = 15.0  # nats over the odds
+_FALLEN = 24  # slots without anything that speaks for a proposal
+_TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
+_LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
+_MOST = 0.9999
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A change of one usage point; times in slots.
+
+    Attributes:
+        point: element id.
+        ordinal: how manieth of its kind there.
+        kind: of TopologyChange.
+        previous: transformer or phase.
+        current: transformer or phase.
+        transformer: where it is, by this.
+        phase: there, -1 where none is told.
+        state: PROPOSED, ACCEPTED or WITHDRAWN.
+        since: first step at which it was seen in an unbroken run.
+        seen: last step at which it was seen.
+        detected: step at which the state was reached.
+        effective: since when it is so.
+        within: half width of the 95 % interval of that, slots.
+        score: nats, odds taken off.
+        together: how many other usage points show the same.
+        recorded: transformer and phase by the record.
+        against: last step at which an accepted change showed to be none.
+    """
+
+    point: str
+    ordinal: int
+    kind: str
+    previous: str
+    current: str
+    transformer: str
+    phase: int
+    state: str
+    since: int
+    seen: int
+    detected: int
+    effective: int
+    within: float
+    score: float
+    together: int
+    recorded: tuple[str, int]
+    against: int = 0
+
+    @property
+    def change_id(self) -> str:
+        """The same over all revisions."""
+        return f"{self.point}/{self.kind}/{self.ordinal}"
+
+    @property
+    def confidence(self) -> float:
+        """Probability that it is so."""
+        return min(_MOST, 1 / (1 + math.exp(-min(self.score, 50.0))))
+
+
+@dataclass
+class Changes:
+    """All findings that are open, or that may still be withdrawn or taken up again.
+
+    Attributes:
+        last: of each usage point the last finding.
+        count: how many findings of each kind there were; by usage point and kind.
+    """
+
+    last: dict[str, Finding] = field(default_factory=dict)
+    count: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def copy(self) -> Changes:
+        """One that goes its own way."""
+        return deepcopy(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """All that decisions of a step rest on."""
+
+    memory: Memory
+    slots: Slots
+    near: Neighbourhood
+    record: Record
+    scores: Scores
+    slot: int
+    accept: float
+
+
+def decide(changes: Changes, step: Step) -> list[Finding]:
+    """What is new after a step: findings whose state changed; ``changes`` and ``memory`` take note."""
+    said = _confirmed_by_record(changes, step)
+    named = {point: n for n, point in enumerate(step.near.points)}
+    asked = np.flatnonzero((step.scores.change >= ODDS) | (step.scores.mismatch >= ODDS))
+    shown = {step.near.points[n]: found for n in asked.tolist() if (found := _shown(changes, step, n)) is not None}
+    for point, finding in sorted(changes.last.items()):
+        if finding.state == PROPOSED and point not in shown and _is_gone(finding, step, named):
+            shown[point] = replace(finding, state=WITHDRAWN, detected=step.slot)
+    fresh, taken_back = [], set()
+    for point, finding in sorted(shown.items()):
+        before = changes.last.get(point)
+        if before is not None and before.state == ACCEPTED and finding.state == WITHDRAWN:
+            taken_back.add(point)
+        if before is not None and before.state == PROPOSED and before.change_id != finding.change_id:
+            said.append(replace(before, state=WITHDRAWN, detected=step.slot))
+        changes.last[point] = finding
+        if before is None or (before.change_id, before.state) != (finding.change_id, finding.state):
+            fresh.append(finding)
+    dated = _dated(step, [one for one in fresh if one.kind != MISMATCH and one.state != WITHDRAWN], named)
+    for finding in fresh:
+        one = dated.get(finding.point, finding)
+        changes.last[one.point] = one
+        changes.count[one.point, one.kind] = max(one.ordinal, changes.count.get((one.point, one.kind), 0))
+        if one.state == ACCEPTED:
+            _believe(step.memory, one, step.slot)
+        elif one.point in taken_back:
+            step.memory.beliefs.pop(one.point, None)
+            # What it showed since speaks of the place to which it goes back.
+            step.memory.forget(one.point, step.slot - DAY)
+            step.memory.good[step.memory.points[one.point]] = GOOD
+        said.append(one)
+    return said
+
+
+def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
+    """The finding that a step shows of a usage point."""
+    near, scores, slot = step.near, step.scores, step.slot
+    point = near.points[n]
+    here, there = int(step.record.transformer[n]), int(scores.transformer[n])
+    phase = int(scores.phase[n])
+    mismatch = not scores.change[n] >= ODDS
+    score = float(scores.mismatch[n] if mismatch else scores.change[n]) - ODDS
+    moved = here != there
+    if moved:
+        previous, current = near.transformers[here], near.transformers[there]
+    else:
+        previous, current = _letter(int(step.record.phase[n])), _letter(phase)
+    kind = MISMATCH if mismatch else MOVED if moved else REPHASED
+    before = changes.last.get(point)
+    if before is not None and before.state == ACCEPTED and _back(before, kind, previous, current, slot):
+        if score >= _BEYOND_DOUBT or slot - before.against <= STEP:
+            return replace(before, state=WITHDRAWN, detected=slot)
+        return replace(before, against=slot)
+    same = before is not None and (before.kind, before.previous, before.current) == (kind, previous, current)
+    again = same and before is not None and before.state != ACCEPTED
+    ordinal = before.ordinal if again and before is not None else changes.count.get((point, kind), 0) + 1
+    pause = DAY if mismatch else STEP
+    running = again and before is not None and before.state == PROPOSED and slot - before.seen <= pause
+    since = before.since if running and before is not None else slot
+    finding = Finding(
+        point,
+        ordinal,
+        kind,
+        previous,
+        current,
+        near.transformers[there],
+        phase if moved or not mismatch or phase >= 0 else int(step.record.phase[n]),
+        PROPOSED,
+        since,
+        slot,
+        slot,
+        int(step.memory.since[step.memory.points[point]]) if mismatch else slot,
+        0.0,
+        score,
+        0,
+        (near.transformers[int(near.transformer[n])], int(near.phase[n])),
+    )
+    lasted = slot - since
+    sure = finding.confidence >= step.accept
+    if sure and (lasted >= DAY if mismatch else lasted >= STEP or score >= _BEYOND_DOUBT):
+        return replace(finding, state=ACCEPTED)
+    if running and before is not None:
+        return replace(finding, detected=before.detected, effective=before.effective, within=before.within)
+    return finding
+
+
+def _letter(phase: int) -> str:
+    return PHASES[phase] if phase >= 0 else ""
+
+
+def _back(before: Finding, kind: str, previous: str, current: str, slot: int) -> bool:
+    """Whether what is shown is that an accepted change was none."""
+    turned = (previous, current) == (before.current, before.previous)
+    return kind != MISMATCH and turned and slot - before.detected <= _TAKEN_BACK
+
+
+def _is_gone(finding: Finding, step: Step, named: dict[str, int]) -> bool:
+    pause = 2 * DAY if finding.kind == MISMATCH else _FALLEN
+    return finding.point not in named or step.slot - finding.seen > pause
+
+
+def _confirmed_by_record(changes: Changes, step: Step) -> list[Finding]:
+    """Proposals that a new version of the record has made true, or idle."""
+    said = []
+    for point in step.memory.updated:
+        before = changes.last.get(point)
+        if before is None or before.state != PROPOSED:
+            continue
+        now = step.memory.recorded[point]
+        true = now[0] == before.transformer and (before.phase < 0 or now[1] in (-1, before.phase))
+        changes.last[point] = replace(before, state=ACCEPTED if true else WITHDRAWN, detected=step.slot)
+        said.append(changes.last[point])
+    step.memory.updated.clear()
+    return said
+
+
+def _believe(memory: Memory, finding: Finding, slot: int) -> None:
+    memory.beliefs[finding.point] = Belief(finding.recorded, finding.transformer, finding.phase)
+    memory.forget(finding.point, slot)
+    # It fitted, before; so where it does not fit now, either, is to be seen at once.
+    memory.good[memory.points[finding.point]] = GOOD
+
+
+# ------------------------------------------------------------------------- when
+
+
+def _dated(step: Step, some: list[Finding], named: dict[str, int]) -> dict[str, Finding]:
+    """The findings with the moment of the change; those that moved together have one."""
+    if not some:
+        return {}
+    rows, heads = step.slots.rows(step.near.meters), step.slots.rows([head or "" for head in step.near.heads])
+    begin = step.slot - _LOOK_BACK
+    span = Span.of(step.slots, step.near, rows, heads, begin, step.slot)
+    number = {transformer: n for n, transformer in enumerate(step.near.transformers)}
+    concerned = {number[one.transformer] for one in some} | {
+        int(step.record.transformer[named[one.point]]) for one in some
+    }
+    record = Record(step.record.transformer, step.record.phase, span.phased, step.near.candidates)
+    places = _places(step, span, record, concerned, [named[one.point] for one in some])
+    groups: dict[tuple[str, ...], list[tuple[Finding, Floats | None]]] = {}
+    for one in some:
+        key = (one.previous, one.current) if one.kind == MOVED else (one.point,)
+        groups.setdefault(key, []).append((one, _moments(step, span, places, record, named[one.point])))
+    dated = {}
+    for members_ in groups.values():
+        told = [moments for _, moments in members_ if moments is not None]
+        for one, _ in members_:
+            found = replace(one, together=len(members_) - 1)
+            if told:
+                middle, within = estimate(np.sum(told, axis=0))
+                found = replace(found, effective=begin + round(middle), within=within)
+            dated[one.point] = found
+    return dated
+
+
+def _places(step: Step, span: Span, record: Record, concerned: set[int], moved: list[int]) -> Places:
+    order = _orders_of(step)
+    place = members(span, record, order)
+    meter = span.signals.meter
+    away = step.memory.doubted[_rows(step)]
+    away[moved] = True
+    place = np.where(away[meter] | ~np.isin(place // 3, sorted(concerned)), -1, place)
+    return places_of(span.signals, span.heads, record.phased, place, VARIANCE)
+
+
+def _moments(step: Step, span: Span, places: Places, record: Record, n: int) -> Floats | None:
+    before = int(record.transformer[n])
+    terminals = int(span.signals.terminals[n])
+    order = int(step.record.phase[n]) if terminals == 1 else int(_orders_of(step)[n])
+    after = int(step.scores.order[n])
+    if terminals and max(order, after) >= len(orders(terminals)):
+        return None
+    return likelihood(span, places, record, Transfer(n, (before, order), (int(step.scores.transformer[n]), after)))
+
+
+def _rows(step: Step) -> Ints:
+    return np.array([step.memory.points[point] for point in step.near.points], np.int64)
+
+
+def _orders_of(step: Step) -> Ints:
+    return step.memory.order[_rows(step)]

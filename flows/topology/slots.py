@@ -1,0 +1,219 @@
+"""Voltages and registers of meters at the slots of the last days.
+
+A slot is an interval of the readings, aligned to the hour, named by its number since 1970; a reading belongs to the
+slot whose end is nearest to it. Of several readings of a meter near one end the nearest counts, so what is kept is the
+same in whatever order, and however often, they come.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from flows.streaming.event_time import to_micros
+from flows.streaming.identifiers import CodeMap, codes_of
+from flows.streaming.registers import usable
+from flows.topology.signals import Floats, Ints, filled
+
+VOLTAGES = ("voltage_l1_v", "voltage_l2_v", "voltage_l3_v")
+READING = ("time", "import_kwh", "export_kwh", *VOLTAGES, "quality")
+"""Columns of a reading that are used, beside the meter's id."""
+
+_NONE = np.iinfo(np.int32).max
+_LEAST_ROOM = 64
+
+
+class Slots:
+    """Matrices [meter, slot] over consecutive slots.
+
+    Args:
+        interval: µs between readings.
+
+    Attributes:
+        first: the first slot that is kept.
+        voltage: V, NaN where unknown; [meter, slot, 3].
+        register: net, import less export, kWh, NaN where unknown; [meter, slot].
+    """
+
+    def __init__(self, interval: int) -> None:
+        self.interval = interval
+        self.first: int | None = None
+        self.meters: list[str] = []
+        self._index: dict[str, int] = {}
+        self._known = CodeMap()
+        self._allocate(0, 0)
+
+    def _allocate(self, meters: int, slots: int) -> None:
+        self.voltage: npt.NDArray[np.float32] = np.full((meters, slots, 3), np.nan, np.float32)
+        self.register: Floats = np.full((meters, slots), np.nan)
+        self._off: npt.NDArray[np.int32] = np.full((meters, slots), _NONE, np.int32)
+
+    @property
+    def end(self) -> int:
+        """The first slot for which there is no room; 0 when there is nothing yet."""
+        return 0 if self.first is None else self.first + self.register.shape[1]
+
+    def rows(self, meters: list[str]) -> Ints:
+        """Where meters are, -1 for those never seen."""
+        return np.array([self._index.get(meter, -1) for meter in meters], np.int64)
+
+    # ------------------------------------------------------------------- taking in
+
+    def add(self, frame: pl.DataFrame) -> int:
+        """Take in readings; those before ``first`` say nothing any more.
+
+        Args:
+            frame: ``meter_id`` and the columns of ``READING``.
+
+        Returns:
+            How many brought something new.
+        """
+        frame = frame.filter(pl.Series(usable(frame), dtype=pl.Boolean))
+        if not frame.height:
+            return 0
+        time = to_micros(frame.get_column("time"))
+        slot = (time + self.interval // 2) // self.interval - 1
+        off = ((time - (slot + 1) * self.interval) // 1000).astype(np.int32)  # ms; half an interval at most
+        values = np.empty((len(time), 4))
+        values[:, 0] = (
+            frame.get_column("import_kwh").to_numpy() - frame.get_column("export_kwh").fill_null(0).to_numpy()
+        )
+        for place, name in enumerate(VOLTAGES, 1):
+            # As they are kept, so that the same reading is the same when it is compared.
+            values[:, place] = frame.get_column(name).cast(pl.Float32).fill_null(np.nan).to_numpy()
+        row = self._rows_of(frame.get_column("meter_id"))
+        if self.first is None:
+            self.first = int(slot.min())
+        kept = slot >= self.first
+        if not kept.all():
+            row, slot, off, values = row[kept], slot[kept], off[kept], values[kept]
+        if not len(row):
+            return 0
+        self._reach(int(slot.max()) + 1)
+        column = slot - self.first
+        # What is there already competes with what comes; the winner is written.
+        order = _ranked(row * self.register.shape[1] + column, off, values)
+        row, column, off, values = row[order], column[order], off[order], values[order]
+        old_off = self._off[row, column]
+        old = np.concatenate([self.register[row, column, None], self.voltage[row, column]], axis=1)
+        better = _before(off, values, old_off, old)
+        row, column = row[better], column[better]
+        self._off[row, column] = off[better]
+        self.register[row, column] = values[better, 0]
+        self.voltage[row, column] = values[better, 1:]
+        return int(better.sum())
+
+    def _rows_of(self, meters: pl.Series) -> Ints:
+        codes = codes_of(meters)
+        row = self._known.get(codes)
+        fresh = np.flatnonzero(row < 0)
+        if len(fresh):
+            new = meters.gather(fresh).unique(maintain_order=True)
+            names = new.cast(pl.String).to_list()
+            numbers = []
+            for name in names:
+                number = self._index.setdefault(name, len(self.meters))
+                if number == len(self.meters):
+                    self.meters.append(name)
+                numbers.append(number)
+            self._known.put(codes_of(new), np.array(numbers, np.int64))
+            self._resize(len(self.meters), self.register.shape[1])
+            row = self._known.get(codes)
+        return row
+
+    def _reach(self, end: int) -> None:
+        assert self.first is not None
+        room = self.register.shape[1]
+        if end > self.first + room:
+            self._resize(self.register.shape[0], max(end - self.first + _LEAST_ROOM, room))
+
+    def _resize(self, meters: int, slots: int) -> None:
+        had = self.register.shape
+        if meters > had[0] or slots != had[1]:
+            old = self.voltage, self.register, self._off
+            meters = meters if meters <= had[0] else max(meters, had[0] + had[0] // 2)
+            self._allocate(meters, slots)
+            for new, before in zip((self.voltage, self.register, self._off), old, strict=True):
+                new[: had[0], : had[1]] = before[:, :slots]
+
+    def forget_before(self, slot: int) -> None:
+        """Let go of what is before a slot."""
+        if self.first is None or slot - self.first < _LEAST_ROOM:
+            return
+        gone = min(slot - self.first, self.register.shape[1])
+        matrices: list[tuple[npt.NDArray[Any], float]] = [
+            (self.voltage, np.nan),
+            (self.register, np.nan),
+            (self._off, _NONE),
+        ]
+        for matrix, empty in matrices:
+            kept = matrix[:, gone:].copy()
+            matrix[:, : kept.shape[1]] = kept
+            matrix[:, kept.shape[1] :] = empty
+        self.first = slot
+
+    # ------------------------------------------------------------------- giving out
+
+    def span(self, rows: Ints, begin: int, end: int) -> tuple[Floats, Floats]:
+        """Voltages and powers of meters over slots [begin, end).
+
+        Args:
+            rows: of the meters, -1 for those without readings.
+            begin: first slot.
+            end: the slot after the last one.
+
+        Returns:
+            Volts, [end - begin, n, 3], and net kW from register to register, [end - begin, n]; NaN where unknown.
+        """
+        volts = self._cut(self.voltage, rows, begin, end)
+        register = self._cut(self.register, rows, begin - 1, end)
+        hours = self.interval / 3.6e9
+        power = np.diff(filled(register), axis=1) / hours
+        return volts.transpose(1, 0, 2), power.T
+
+    def _cut(self, matrix: npt.NDArray[Any], rows: Ints, begin: int, end: int) -> Floats:
+        first = self.first or 0
+        low, high = max(begin, first), max(min(end, self.end), begin, first)
+        found = np.full((len(rows), end - begin, *matrix.shape[2:]), np.nan)
+        if high > low and len(matrix):
+            found[:, low - begin : high - begin] = matrix[rows, low - first : high - first]
+        found[rows < 0] = np.nan
+        return found
+
+    # ------------------------------------------------------------------- recovery
+
+    def dump(self) -> tuple[Any, ...]:
+        """What to keep over a restart."""
+        count = len(self.meters)
+        return self.interval, self.first, self.meters, self.voltage[:count], self.register[:count], self._off[:count]
+
+    @classmethod
+    def load(cls, data: tuple[Any, ...]) -> Slots:
+        """From what was kept."""
+        slots = cls(data[0])
+        _, slots.first, slots.meters, slots.voltage, slots.register, slots._off = data
+        slots._index = {name: number for number, name in enumerate(slots.meters)}
+        return slots
+
+
+def _ranked(key: Ints, off: npt.NDArray[np.int32], values: Floats) -> Ints:
+    """Of each key the first by nearness, then by content."""
+    content = np.nan_to_num(values, nan=-1.0)
+    order = np.lexsort((*content.T[::-1], off, np.abs(off), key))
+    ordered = key[order]
+    return order[np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))]
+
+
+def _before(off: Any, values: Any, old_off: Any, old: Any) -> npt.NDArray[np.bool_]:
+    """Whether each reading ranks before the one that is there."""
+    columns = [(np.abs(off), np.abs(old_off)), (off, old_off)]
+    new_, old_ = np.nan_to_num(values, nan=-1.0), np.nan_to_num(old, nan=-1.0)
+    columns += [(new_[:, n], old_[:, n]) for n in range(values.shape[1])]
+    better, equal = np.zeros(len(off), bool), np.ones(len(off), bool)
+    for mine, there in columns:
+        better |= equal & (mine < there)
+        equal &= mine == there
+    return better

@@ -1,0 +1,192 @@
+"""Which usage points are not where they are believed to be: one step of an hour.
+
+Every hour each meter's voltages of the last hours are compared with those of the places where it could hang. The
+evidence for a change is by how much its place is contradicted now and was not before: of a meter that never fitted
+well, because its clock is wrong or its neighbours are few, that is no news. The odds before looking are long, so that
+among many meters and hours chance alone changes nothing. Meters that show the same move at the same time vouch for
+one another: it is cables that are moved.
+
+A meter that has never fitted where the record puts it is a mismatch of the record, found from whole days.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+
+from flows.topology.evidence import VARIANCE, Span, members, surroundings, weigh
+from flows.topology.identification import Findings, Record, fits, fits_at, found_in, identify
+from flows.topology.memory import SPANS, Bools, Memory
+from flows.topology.neighbourhood import Neighbourhood
+from flows.topology.signals import Floats, Ints
+from flows.topology.slots import Slots
+
+DAY = 96  # slots
+STEP = 4  # slots from one step to the next
+ODDS = 10.0  # nats against a change of one meter in the last hours
+
+GOOD = 6
+"""Steps at least LAG old in which a meter must have fitted, so that not fitting is a change."""
+
+_DAYLONG, _YOUNG = 24, 0.4  # so many steps tell what it shows in the course of a day; nats against, for each that lacks
+
+_DOUBT = -3.0  # margin from which on a meter vouches for nobody
+_PLAIN = 3.0  # margin from which on a meter is not asked about, as long as it fits
+_FITS = 1.2  # misfit per window up to which it fits
+_MOST_MISFIT = 2.0  # of a finding that contradicts the record
+_TOGETHER = (6.0, 4.0, 7.0)  # score from which on others vouch, what of theirs does not count, and the most that does
+_EVERY = 6  # steps after which all meters are asked about
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a step says of n usage points, beside the odds.
+
+    Attributes:
+        change: nats for it; -inf where nothing speaks for one.
+        mismatch: nats for a record that was wrong from the start; NaN where it was not asked about.
+        transformer: number of the one to which it points.
+        phase: 0, 1, 2 for A, B, C where a phase is told apart, else -1.
+        order: which order of the meter's terminals that is.
+        misfit: of it, per window; about 1 where it fits.
+    """
+
+    change: Floats
+    mismatch: Floats
+    transformer: Ints
+    phase: Ints
+    order: Ints
+    misfit: Floats
+
+
+def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[Scores, Record]:
+    """Look at the spans that end at a slot.
+
+    Args:
+        memory: what is remembered; the step is noted in it.
+        slots: of all meters.
+        near: the record as of the slot.
+        slot: the first slot after the spans.
+
+    Returns:
+        What is found, and the record with what was believed in its place.
+    """
+    at = memory.follow(near, slot)
+    transformer, phase = memory.believed(near)
+    rows, heads = slots.rows(near.meters), slots.rows([head or "" for head in near.heads])
+
+    def span(length: int) -> Span:
+        return Span.of(slots, near, rows, heads, slot - length, slot)
+
+    number = slot // STEP
+    if number % (DAY // STEP) == 0:
+        _orders(memory, span(DAY), at, transformer, phase, near)
+    everybody = number % _EVERY == 0
+    scores: list[Scores] = []
+    for short, length in enumerate(SPANS):
+        here = span(length)
+        record = Record(transformer, phase, here.phased, near.candidates)
+        found = _look(memory, here, record, at, everybody=everybody)
+        _note(memory, at, short, found)
+        scores.append(_scores(memory, at, short, found, record, here, slot))
+    best = _together(reduce(_better, scores), record)
+    if everybody:
+        day = span(DAY)
+        best = _mismatches(best, memory, day, at, Record(transformer, phase, day.phased, near.candidates), slot)
+    return best, record
+
+
+def _look(memory: Memory, span: Span, record: Record, at: Ints, *, everybody: bool) -> Findings:
+    """Compare those that do not fit well with all places of their neighbourhood; now and then, everybody."""
+    doubted = memory.doubted[at]
+    if everybody:
+        return weigh(span, record, memory.order[at], doubted)
+    places, place = surroundings(span, record, memory.order[at], doubted)
+    fit = fits_at(span.signals, places, members(span, record, memory.order[at]), place >= 0)
+    windows = span.signals.voltage.shape[1]
+    odd: Bools = np.asarray((memory.ring[at, :, -1] <= _PLAIN).any(axis=1))
+    np.logical_or.at(odd, span.signals.meter, ~(fit.misfit <= _FITS * windows))
+    asked = np.flatnonzero(odd & (span.signals.terminals > 0))
+    return found_in(span.signals, record, fits(span.signals, places, record, place, asked))
+
+
+def _orders(memory: Memory, span: Span, at: Ints, transformer: Ints, phase: Ints, near: Neighbourhood) -> None:
+    """Find which terminal of a meter is at which phase, from a day; what is known is given up for what two days say."""
+    record = Record(transformer, phase, span.phased, near.candidates)
+    found = identify(span.signals, span.heads, record, variance=VARIANCE).own_order
+    believed = (found >= 0) & ((memory.order[at] < 0) | (found == memory.turned[at]))
+    memory.turned[at] = found
+    memory.order[at] = np.where(believed, found, memory.order[at])
+
+
+def _note(memory: Memory, at: Ints, short: int, found: Findings) -> None:
+    last = memory.ring[at, short, -1]
+    memory.note(at, short, np.where(np.isfinite(found.margin), found.margin, last))
+    fresh = (memory.order[at] < 0) & (found.own_order >= 0)
+    memory.order[at[fresh]] = found.own_order[fresh]
+    if short == len(SPANS) - 1:
+        memory.doubted[at] = (memory.ring[at, :, -1] < _DOUBT).any(axis=1)
+
+
+def _scores(memory: Memory, at: Ints, short: int, found: Findings, record: Record, span: Span, slot: int) -> Scores:
+    settled = (memory.good[at] >= GOOD) & (memory.since[at] <= slot - SPANS[-1])
+    change = np.minimum(0.0, memory.low[at, short]) - found.margin + np.log(np.maximum(found.share, 1e-9))
+    change -= _YOUNG * np.maximum(_DAYLONG - memory.good[at], 0)
+    change = np.where(settled & np.isfinite(found.margin), change, -np.inf)
+    return Scores(
+        change,
+        np.full(len(at), np.nan),
+        found.other,
+        _phase(span, record, found),
+        found.other_order,
+        found.misfit,
+    )
+
+
+def _phase(span: Span, record: Record, found: Findings) -> Ints:
+    """The phase to which a finding points: of meters of one terminal, where phases are told apart."""
+    told = (span.signals.terminals == 1) & (found.other >= 0)
+    told &= record.phased[np.maximum(found.other, 0)]
+    return np.where(told, found.other_order, -1)
+
+
+def _better(one: Scores, other: Scores) -> Scores:
+    first = one.change >= other.change
+    return Scores(*(np.where(first, getattr(one, name), getattr(other, name)) for name in Scores.__dataclass_fields__))
+
+
+def _together(scores: Scores, record: Record) -> Scores:
+    """Let those vouch for one another that show the same move."""
+    least, less, most = _TOGETHER
+    some = np.flatnonzero((scores.change >= least) & (scores.transformer != record.transformer))
+    if len(some) < 2:
+        return scores
+    move = record.transformer[some] * len(record.phased) + scores.transformer[some]
+    _, group = np.unique(move, return_inverse=True)
+    vouched = np.minimum(scores.change[some], most + less) - less
+    change = scores.change.copy()
+    change[some] += np.minimum(np.bincount(group, vouched)[group] - vouched, most)
+    return replace(scores, change=change)
+
+
+def _mismatches(scores: Scores, memory: Memory, span: Span, at: Ints, record: Record, slot: int) -> Scores:
+    """Compare those that never fitted, by a whole day that they have been there."""
+    new = (memory.good[at] < GOOD) & (memory.since[at] <= slot - DAY) & (span.signals.terminals > 0)
+    asked = np.flatnonzero(new)
+    if not len(asked):
+        return scores
+    places, place = surroundings(span, record, memory.order[at], memory.doubted[at])
+    found = found_in(span.signals, record, fits(span.signals, places, record, place, asked))
+    known = np.isfinite(found.margin)
+    score = np.where(found.misfit < _MOST_MISFIT, np.log(np.maximum(found.share, 1e-9)) - found.margin, -np.inf)
+    told = known & (score > 0)
+    return Scores(
+        scores.change,
+        np.where(known, score, np.nan),
+        np.where(told, found.other, scores.transformer),
+        np.where(told, _phase(span, record, found), scores.phase),
+        np.where(told, found.other_order, scores.order),
+        np.where(told, found.misfit, scores.misfit),
+    )
