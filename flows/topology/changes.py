@@ -17,7 +17,7 @@ import numpy as np
 
 from flows.topology.evidence import VARIANCE, Span, members
 from flows.topology.identification import PHASES, Places, Record, orders, places_of
-from flows.topology.memory import Belief, Memory
+from flows.topology.memory import SPANS, Belief, Memory
 from flows.topology.moment import Transfer, estimate, likelihood
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
@@ -28,7 +28,6 @@ MOVED, REPHASED, MISMATCH = "METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", 
 PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
 
 _BEYOND_DOUBT = 15.0  # nats over the odds
-_FALLEN = 24  # slots without anything that speaks for a proposal
 _TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
 _LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
 _MOST = 0.9999
@@ -55,6 +54,7 @@ class Finding:
         effective: since when it is so.
         within: half width of the 95 % interval of that, slots.
         score: nats, odds taken off.
+        gathered: nats of all steps since it was proposed, by how much of their spans is new.
         together: how many other usage points show the same.
         recorded: transformer and phase by the record.
         against: last step at which an accepted change showed to be none.
@@ -74,6 +74,7 @@ class Finding:
     effective: int
     within: float
     score: float
+    gathered: float
     together: int
     recorded: tuple[str, int]
     against: int = 0
@@ -123,7 +124,9 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
     """What is new after a step: findings whose state changed; ``changes`` and ``memory`` take note."""
     said = _confirmed_by_record(changes, step)
     named = {point: n for n, point in enumerate(step.near.points)}
-    asked = np.flatnonzero((step.scores.change >= ODDS) | (step.scores.mismatch >= ODDS))
+    asked = np.union1d(
+        np.flatnonzero((step.scores.change >= ODDS) | (step.scores.mismatch >= ODDS)), _gather(changes, step, named)
+    )
     shown = {step.near.points[n]: found for n in asked.tolist() if (found := _shown(changes, step, n)) is not None}
     for point, finding in sorted(changes.last.items()):
         if finding.state == PROPOSED and point not in shown and _is_gone(finding, step, named):
@@ -139,6 +142,7 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
         if before is None or (before.change_id, before.state) != (finding.change_id, finding.state):
             fresh.append(finding)
     dated = _dated(step, [one for one in fresh if one.kind != MISMATCH and one.state != WITHDRAWN], named)
+    step.memory.held = {point for point, one in changes.last.items() if one.state == PROPOSED}
     for finding in fresh:
         one = dated.get(finding.point, finding)
         changes.last[one.point] = one
@@ -154,21 +158,43 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
     return said
 
 
+def _gather(changes: Changes, step: Step, named: dict[str, int]) -> Ints:
+    """Add what the step says to what open proposals have gathered; those for which that is enough."""
+    enough = []
+    for point, finding in changes.last.items():
+        n = named.get(point)
+        if finding.state != PROPOSED or finding.kind == MISMATCH or n is None:
+            continue
+        told = float(step.scores.change[n])
+        same = _names(step, n) == (finding.previous, finding.current)
+        told = max(told, -ODDS) if same else min(max(told, -ODDS), 0.0)
+        changes.last[point] = replace(finding, gathered=finding.gathered + told * STEP / SPANS[-1])
+        if same and told > 0 and changes.last[point].gathered >= ODDS:
+            enough.append(n)
+    return np.array(enough, np.int64)
+
+
+def _names(step: Step, n: int) -> tuple[str, str]:
+    """From where to where the scores of a usage point tell that it went."""
+    here, there = int(step.record.transformer[n]), int(step.scores.transformer[n])
+    if here != there:
+        return step.near.transformers[here], step.near.transformers[there]
+    return _letter(int(step.record.phase[n])), _letter(int(step.scores.phase[n]))
+
+
 def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
     """The finding that a step shows of a usage point."""
     near, scores, slot = step.near, step.scores, step.slot
     point = near.points[n]
     here, there = int(step.record.transformer[n]), int(scores.transformer[n])
     phase = int(scores.phase[n])
-    mismatch = not scores.change[n] >= ODDS
-    score = float(scores.mismatch[n] if mismatch else scores.change[n]) - ODDS
     moved = here != there
-    if moved:
-        previous, current = near.transformers[here], near.transformers[there]
-    else:
-        previous, current = _letter(int(step.record.phase[n])), _letter(phase)
-    kind = MISMATCH if mismatch else MOVED if moved else REPHASED
+    previous, current = _names(step, n)
     before = changes.last.get(point)
+    gathered = before.gathered - ODDS if before is not None and before.state == PROPOSED else -ODDS
+    mismatch = bool(scores.mismatch[n] >= ODDS) and not scores.change[n] >= ODDS
+    score = float(scores.mismatch[n]) - ODDS if mismatch else max(float(scores.change[n]) - ODDS, gathered)
+    kind = MISMATCH if mismatch else MOVED if moved else REPHASED
     if before is not None and before.state == ACCEPTED and _back(before, kind, previous, current, slot):
         if score >= _BEYOND_DOUBT or slot - before.against <= STEP:
             return replace(before, state=WITHDRAWN, detected=slot)
@@ -176,9 +202,9 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
     same = before is not None and (before.kind, before.previous, before.current) == (kind, previous, current)
     again = same and before is not None and before.state != ACCEPTED
     ordinal = before.ordinal if again and before is not None else changes.count.get((point, kind), 0) + 1
-    pause = DAY if mismatch else STEP
-    running = again and before is not None and before.state == PROPOSED and slot - before.seen <= pause
-    since = before.since if running and before is not None else slot
+    running = again and before is not None and before.state == PROPOSED
+    unbroken = running and before is not None and slot - before.seen <= (DAY if mismatch else STEP)
+    since = before.since if unbroken and before is not None else slot
     finding = Finding(
         point,
         ordinal,
@@ -194,12 +220,13 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
         int(step.memory.since[step.memory.points[point]]) if mismatch else slot,
         0.0,
         score,
+        before.gathered if running and before is not None else 0.0,
         0,
         (near.transformers[int(near.transformer[n])], int(near.phase[n])),
     )
     lasted = slot - since
     sure = finding.confidence >= step.accept
-    if sure and (lasted >= DAY if mismatch else lasted >= STEP or score >= _BEYOND_DOUBT):
+    if sure and (lasted >= DAY if mismatch else lasted >= STEP or score >= _BEYOND_DOUBT or score == gathered):
         return replace(finding, state=ACCEPTED)
     if running and before is not None:
         return replace(finding, detected=before.detected, effective=before.effective, within=before.within)
@@ -217,7 +244,7 @@ def _back(before: Finding, kind: str, previous: str, current: str, slot: int) ->
 
 
 def _is_gone(finding: Finding, step: Step, named: dict[str, int]) -> bool:
-    pause = 2 * DAY if finding.kind == MISMATCH else _FALLEN
+    pause = 2 * DAY if finding.kind == MISMATCH else DAY
     return finding.point not in named or step.slot - finding.seen > pause
 
 

@@ -46,11 +46,13 @@ class Memory:
         ring: the last margins at each span; [n, spans, LAG].
         low: the lowest margins before them, 0 at most; [n, spans].
         good: steps before them in which the meter fitted; [n].
+        usual: misfit of each, as a running mean over about a day; [n].
         doubted: who vouches for nobody; [n].
         since: slot from which the place is believed; [n].
         beliefs: of those that are not where the record says.
         recorded: what the record last said of each: transformer and phase.
         updated: of whom it has said something new since decisions were last made.
+        held: of whom a change is proposed: what they show is not what they have always shown.
     """
 
     points: dict[str, int] = field(default_factory=dict)
@@ -59,11 +61,13 @@ class Memory:
     ring: Floats = field(default_factory=lambda: np.zeros((0, len(SPANS), LAG)))
     low: Floats = field(default_factory=lambda: np.zeros((0, len(SPANS))))
     good: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    usual: Floats = field(default_factory=lambda: np.zeros(0))
     doubted: Bools = field(default_factory=lambda: np.zeros(0, bool))
     since: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     beliefs: dict[str, Belief] = field(default_factory=dict)
     recorded: dict[str, tuple[str, int]] = field(default_factory=dict)
     updated: list[str] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
 
     def copy(self) -> Memory:
         """One that goes its own way."""
@@ -119,7 +123,9 @@ class Memory:
             margin: nats; [n].
         """
         left = self.ring[rows, span, 0]
+        held = self.low[[self.points[point] for point in self.held], span]
         self.low[rows, span] = np.fmin(self.low[rows, span], left)
+        self.low[[self.points[point] for point in self.held], span] = held
         if span == len(SPANS) - 1:
             self.good[rows] += left > 0
         self.ring[rows, span, :-1] = self.ring[rows, span, 1:]
@@ -134,5 +140,6 @@ class Memory:
         self.ring = np.concatenate([self.ring, np.full((count, len(SPANS), LAG), np.nan)])
         self.low = np.concatenate([self.low, np.zeros((count, len(SPANS)))])
         self.good = np.append(self.good, np.zeros(count, np.int64))
+        self.usual = np.append(self.usual, np.ones(count))
         self.doubted = np.append(self.doubted, np.zeros(count, bool))
         self.since = np.append(self.since, np.full(count, slot))

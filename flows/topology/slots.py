@@ -133,10 +133,11 @@ class Slots:
     def _resize(self, meters: int, slots: int) -> None:
         had = self.register.shape
         if meters > had[0] or slots != had[1]:
-            old = self.voltage, self.register, self._off
+            old: list[npt.NDArray[Any]] = [self.voltage, self.register, self._off]
             meters = meters if meters <= had[0] else max(meters, had[0] + had[0] // 2)
             self._allocate(meters, slots)
-            for new, before in zip((self.voltage, self.register, self._off), old, strict=True):
+            fresh: list[npt.NDArray[Any]] = [self.voltage, self.register, self._off]
+            for new, before in zip(fresh, old, strict=True):
                 new[: had[0], : had[1]] = before[:, :slots]
 
     def forget_before(self, slot: int) -> None:

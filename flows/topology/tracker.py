@@ -35,6 +35,7 @@ _DAYLONG, _YOUNG = 24, 0.4  # so many steps tell what it shows in the course of 
 _DOUBT = -3.0  # margin from which on a meter vouches for nobody
 _PLAIN = 3.0  # margin from which on a meter is not asked about, as long as it fits
 _FITS = 1.2  # misfit per window up to which it fits
+_GREAT = 4.0  # misfit beyond which more of it says nothing more
 _MOST_MISFIT = 2.0  # of a finding that contradicts the record
 _TOGETHER = (6.0, 4.0, 7.0)  # score from which on others vouch, what of theirs does not count, and the most that does
 _EVERY = 6  # steps after which all meters are asked about
@@ -88,8 +89,8 @@ def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[
     for short, length in enumerate(SPANS):
         here = span(length)
         record = Record(transformer, phase, here.phased, near.candidates)
-        found = _look(memory, here, record, at, everybody=everybody)
-        _note(memory, at, short, found)
+        found, misfit = _look(memory, here, record, at, everybody=everybody)
+        _note(memory, at, short, found, misfit)
         scores.append(_scores(memory, at, short, found, record, here, slot))
     best = _together(reduce(_better, scores), record)
     if everybody:
@@ -98,18 +99,22 @@ def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[
     return best, record
 
 
-def _look(memory: Memory, span: Span, record: Record, at: Ints, *, everybody: bool) -> Findings:
+def _look(memory: Memory, span: Span, record: Record, at: Ints, *, everybody: bool) -> tuple[Findings, Floats]:
     """Compare those that do not fit well with all places of their neighbourhood; now and then, everybody."""
     doubted = memory.doubted[at]
     if everybody:
-        return weigh(span, record, memory.order[at], doubted)
+        found = weigh(span, record, memory.order[at], doubted)
+        return found, found.misfit
     places, place = surroundings(span, record, memory.order[at], doubted)
     fit = fits_at(span.signals, places, members(span, record, memory.order[at]), place >= 0)
     windows = span.signals.voltage.shape[1]
     odd: Bools = np.asarray((memory.ring[at, :, -1] <= _PLAIN).any(axis=1))
+    worst = np.zeros(len(at))
+    np.fmax.at(worst, span.signals.meter, fit.misfit / windows)
     np.logical_or.at(odd, span.signals.meter, ~(fit.misfit <= _FITS * windows))
     asked = np.flatnonzero(odd & (span.signals.terminals > 0))
-    return found_in(span.signals, record, fits(span.signals, places, record, place, asked))
+    found = found_in(span.signals, record, fits(span.signals, places, record, place, asked))
+    return found, np.where(np.isfinite(found.misfit), found.misfit, worst)
 
 
 def _orders(memory: Memory, span: Span, at: Ints, transformer: Ints, phase: Ints, near: Neighbourhood) -> None:
@@ -121,18 +126,23 @@ def _orders(memory: Memory, span: Span, at: Ints, transformer: Ints, phase: Ints
     memory.order[at] = np.where(believed, found, memory.order[at])
 
 
-def _note(memory: Memory, at: Ints, short: int, found: Findings) -> None:
+def _note(memory: Memory, at: Ints, short: int, found: Findings, misfit: Floats) -> None:
     last = memory.ring[at, short, -1]
     memory.note(at, short, np.where(np.isfinite(found.margin), found.margin, last))
     fresh = (memory.order[at] < 0) & (found.own_order >= 0)
     memory.order[at[fresh]] = found.own_order[fresh]
     if short == len(SPANS) - 1:
+        # Of a change itself the misfit is great, but not for long.
+        memory.usual[at] += (np.minimum(misfit, _GREAT) - memory.usual[at]) / _DAYLONG
         memory.doubted[at] = (memory.ring[at, :, -1] < _DOUBT).any(axis=1)
 
 
 def _scores(memory: Memory, at: Ints, short: int, found: Findings, record: Record, span: Span, slot: int) -> Scores:
     settled = (memory.good[at] >= GOOD) & (memory.since[at] <= slot - SPANS[-1])
-    change = np.minimum(0.0, memory.low[at, short]) - found.margin + np.log(np.maximum(found.share, 1e-9))
+    # Of what never fits well, as with a clock that is minutes off, differences count for as much less.
+    doubt = np.maximum(memory.usual[at], 1.0) / np.maximum(np.minimum(memory.usual[at], found.misfit), 1.0)
+    change = (np.minimum(0.0, memory.low[at, short]) - found.margin) / doubt
+    change += np.log(np.maximum(found.share, 1e-9))
     change -= _YOUNG * np.maximum(_DAYLONG - memory.good[at], 0)
     change = np.where(settled & np.isfinite(found.margin), change, -np.inf)
     return Scores(

@@ -33,7 +33,8 @@ def _place(voltages: Floats, powers: Floats) -> tuple[Place, Floats, Floats]:
 
 def _covariance(deviations: Floats, common: Floats, count: int) -> Floats:
     shared: Floats = (deviations.T @ deviations + PRIOR * common) / (count + PRIOR)
-    return shared + VARIANCE * np.eye(deviations.shape[1])
+    whole: Floats = shared + VARIANCE * np.eye(deviations.shape[1])
+    return whole
 
 
 def _stranger(windows: int = 12, seed: int = 2) -> Floats:
