@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,8 @@ from flows.ied_supervision.flow import NAME as IED_SUPERVISION
 from flows.line_loss import wiring as line_loss
 from flows.line_loss.flow import METER_TOPIC
 from flows.line_loss.flow import NAME as LINE_LOSS
+from flows.topology import wiring as topology
+from flows.topology.flow import NAME as TOPOLOGY
 from flows.wiring import set_up_process
 from ops.console import Config, err, errors_as_status, fail, out
 from ops.logs import set_up_logging
@@ -48,7 +51,11 @@ class Flow(StrEnum):
 
     LINE_LOSS = LINE_LOSS
     IED_SUPERVISION = IED_SUPERVISION
+    TOPOLOGY = TOPOLOGY
     ALL = "all"
+
+
+Replay = Callable[[Settings, Path, Dataflow], tuple[Dataflow, FileSource]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class _Application:
     messages: str
     datasets: tuple[str, ...]
     kafka: Callable[[Settings, Dataflow], Dataflow]
-    replay: Callable[[Settings, Path, Dataflow], tuple[Dataflow, FileSource]]
+    replay: Replay
 
 
 APPLICATIONS = {
@@ -68,6 +75,13 @@ APPLICATIONS = {
     ),
     Flow.IED_SUPERVISION: _Application(
         IED_TOPIC, "IED messages", ("ied_anomaly",), ied_supervision.kafka_flow, ied_supervision.replay_flow
+    ),
+    Flow.TOPOLOGY: _Application(
+        METER_TOPIC,
+        "Meter readings, for the topology",
+        ("topology_change",),
+        topology.kafka_flow,
+        topology.replay_flow,
     ),
 }
 Counts = dict[Flow, dict[str, int]]
@@ -135,9 +149,10 @@ def replay(
 ) -> None:
     """Run flows over files, to the end.
 
-    The output folder then holds the flows' datasets, line_loss/ and meter_energy/, ied_anomaly/, and dead_letter/
-    (undecodable, invalid and late messages); what an earlier replay left there is replaced. `all` runs those flows
-    for which there is something to read.
+    The output folder then holds the flows' datasets, line_loss/ and meter_energy/, ied_anomaly/, topology_change/,
+    and dead_letter/ (undecodable, invalid and late messages); what an earlier replay left there is replaced. `all`
+    runs those flows for which there is something to read. Of `line-loss topology` the changes that are accepted are
+    in the network of the losses.
 
     Example: [bold]gridflow replay line-loss ied-supervision --input telemetry --output results[/]
     """
@@ -175,8 +190,8 @@ def replay_folder(settings: Settings, folder: Path, workers: int, flows: Sequenc
         settings = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"shards": 1})})
     with _end_of_run():
         dataflow, total = Dataflow("replay"), 0
-        for flow in flows:
-            _, source = APPLICATIONS[flow].replay(settings, folder, dataflow)
+        for make in _replays(settings, flows).values():
+            _, source = make(settings, folder, dataflow)
             total += source.rows or 0
         for dataset in (*(name for flow in flows for name in APPLICATIONS[flow].datasets), DEAD_LETTERS):
             clear_dataset(settings.parquet.output, dataset)
@@ -184,6 +199,15 @@ def replay_folder(settings: Settings, folder: Path, workers: int, flows: Sequenc
         with _progress(total or None, before):
             cli_main(dataflow, workers_per_process=workers, epoch_interval=timedelta(days=1))
     return {flow: {name: count - before[flow][name] for name, count in _outcomes(flow).items()} for flow in flows}
+
+
+def _replays(settings: Settings, flows: Sequence[Flow]) -> dict[Flow, Replay]:
+    """How the flows are made; the topology of line losses is followed in their own pass, and feeds them."""
+    makers = {flow: APPLICATIONS[flow].replay for flow in flows}
+    if Flow.LINE_LOSS in makers and Flow.TOPOLOGY in makers:
+        del makers[Flow.TOPOLOGY]
+        makers[Flow.LINE_LOSS] = partial(line_loss.replay_flow, through=topology.Follower(settings))
+    return makers
 
 
 def accounting_table(counts: Mapping[str, int], messages: str = "Meter readings") -> Table:

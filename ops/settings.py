@@ -207,7 +207,9 @@ class InfluxSettings(_Section):
         return _read_secret(self.token, self.token_file)
 
 
-_Names = Annotated[tuple[Literal["line_loss", "meter_energy"], ...], BeforeValidator(_from_text)]
+_Names = Annotated[
+    tuple[Literal["line_loss", "meter_energy", "ied_anomaly", "topology_change"], ...], BeforeValidator(_from_text)
+]
 
 
 class ParquetSettings(_Section):
@@ -217,7 +219,7 @@ class ParquetSettings(_Section):
     rows_per_file: PositiveInt = Field(500_000, description="At so many rows a file is sealed.")
     keep_revisions: _Names = Field(
         (),
-        description="Datasets (line_loss, meter_energy, ied_anomaly) that keep all revisions, not the highest only.",
+        description="Datasets (line_loss, meter_energy, ied_anomaly, topology_change) that keep all revisions.",
     )
 
 
@@ -231,6 +233,7 @@ class OutputSettings(_Section):
     line_loss: _Sinks = Field(("kafka", "influxdb", "parquet"), description="Any of kafka, influxdb, parquet.")
     meter_energy: _Sinks = Field(("parquet",), description="The same; as many rows as there are readings.")
     ied_anomaly: _Sinks = Field(("kafka", "influxdb", "parquet"), description="As line_loss.")
+    topology_change: _Sinks = Field(("kafka", "influxdb", "parquet"), description="As line_loss.")
     partitions: PositiveInt = Field(2, description="Writers per sink; more than workers is no use.")
 
 
@@ -394,6 +397,18 @@ class IedSupervisionSettings(_Section):
     )
 
 
+class TopologySettings(_Section):
+    """Who hangs where, and what changed."""
+
+    accept_confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="Changes that are at least so probable are accepted, others proposed."
+    )
+    feedback: bool = Field(True, description="Accepted changes become versions of the network.")
+    look_ahead_seconds: PositiveFloat = Field(
+        60.0, allow_inf_nan=False, description="How often what may still be changed by late readings is looked at."
+    )
+
+
 class RuntimeSettings(_Section):
     """How the dataflow is run."""
 
@@ -429,6 +444,7 @@ class Settings(BaseSettings):
     alignment: AlignmentSettings = AlignmentSettings()
     line_loss: LineLossSettings = LineLossSettings()
     ied_supervision: IedSupervisionSettings = IedSupervisionSettings()
+    topology: TopologySettings = TopologySettings()
     runtime: RuntimeSettings = RuntimeSettings()
     network_file: Path | None = Field(
         None, description="Read the network from this Parquet or NDJSON file instead of the topic."

@@ -14,11 +14,11 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import bytewax.operators as op
 import polars as pl
-from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from bytewax.outputs import Sink
@@ -42,6 +42,19 @@ _BALANCE = "balance"
 LOSSES, ENERGIES = "losses", "energies"
 
 Result = tuple[str, pl.DataFrame]
+
+
+class Through(Protocol):
+    """A part of the dataflow that sees readings and the network first, and may add versions to it.
+
+    Attributes:
+        columns: of a reading that it uses, beside the meter's id.
+    """
+
+    columns: tuple[str, ...]
+
+    def __call__(self, readings: Stream[Batch], versions: Stream[Batch]) -> tuple[Stream[Batch], Stream[Batch]]:
+        """What is to be used in their place."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,7 @@ def line_loss_flow(
     sinks: Sinks,
     rules: FlowRules,
     flow: Dataflow | None = None,
+    through: Through | None = None,
 ) -> Dataflow:
     """The dataflow.
 
@@ -90,22 +104,26 @@ def line_loss_flow(
         sinks: where results go.
         rules: how results are made.
         flow: a dataflow that this one is to be part of; None: one of its own.
+        through: what readings and versions of the network pass before they are used.
     """
     flow = flow or Dataflow("line_loss")
     shards = rules.balance.shards
     readings = op.input("meters", flow, meters)
-    router = ShardRouter(METER_ID, READING, shards)
-    to_shards = op.flat_map("to_shards", readings, router.pieces)
     to_balance = None
     letters = [op.flat_map("refused", readings, frames("dead"))]
     late = [op.flat_map("too_late", readings, frames("late"))]
     counts = [op.map("count_batches", readings, batch_counts(NAME))]
+    used = readings
     if network is not None:
         versions = op.input("network", flow, network)
+        letters.append(op.flat_map("network_refused", versions, frames("dead")))
+        if through is not None:
+            used, versions = through(readings, versions)
+    to_shards = op.flat_map("to_shards", used, ShardRouter(METER_ID, READING, shards).pieces)
+    if network is not None:
         copies = op.flat_map("network_to_shards", versions, _copies(shards))
         to_shards = op.merge("with_network", to_shards, copies)
         to_balance = op.map("network_to_balance", versions, lambda batch: (_BALANCE, batch))
-        letters.append(op.flat_map("network_refused", versions, frames("dead")))
 
     outcomes = op.stateful_batch("align", to_shards, lambda state: _ShardLogic(rules, network is None, state))
     letters.append(op.flat_map("refused_in_shard", outcomes, frames("dead")))

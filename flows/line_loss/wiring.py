@@ -15,7 +15,7 @@ from connectors.files import topic_paths
 from flows.line_loss.areas.search import StudyRules
 from flows.line_loss.balance import BalanceRules
 from flows.line_loss.contributions import READING
-from flows.line_loss.flow import METER_ID, METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, line_loss_flow
+from flows.line_loss.flow import METER_ID, METER_TOPIC, NETWORK_TOPIC, FlowRules, Sinks, Through, line_loss_flow
 from flows.line_loss.investigation import InvestigationRules
 from flows.line_loss.rules import LossRules
 from flows.line_loss.warm_up import warm_up
@@ -140,8 +140,16 @@ def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -
     return line_loss_flow(meters, network, sinks, rules, flow)
 
 
-def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) -> tuple[Dataflow, FileSource]:
+def replay_flow(
+    settings: Settings, folder: Path, flow: Dataflow | None = None, through: Through | None = None
+) -> tuple[Dataflow, FileSource]:
     """The same flow over the files of a folder, into Parquet; and its source of readings.
+
+    Args:
+        settings: the settings.
+        folder: of the files.
+        flow: a dataflow that this one is to be part of.
+        through: what readings and versions of the network pass before they are used.
 
     Raises:
         InputError: the folder does not hold what the flow reads.
@@ -149,7 +157,8 @@ def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) 
     set_up_collector()
     rules = rules_of(settings, replay=True)
     gate = gate_factory(METER_ID, "time", rules.loss.delay, rules.loss.lateness)
-    meters = file_source(settings, folder, contract(METER_TOPIC), gate, narrow=narrowed(METER_ID, READING))
+    columns = READING if through is None else tuple(dict.fromkeys((*READING, *through.columns)))
+    meters = file_source(settings, folder, contract(METER_TOPIC), gate, narrow=narrowed(METER_ID, columns))
     network = None
     if settings.network_file is not None:
         path = settings.network_file
@@ -173,4 +182,4 @@ def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) 
         counts=MetricsSink(),
     )
     warm_up(contract(METER_TOPIC), rules.loss)
-    return line_loss_flow(meters, network, sinks, rules, flow), meters
+    return line_loss_flow(meters, network, sinks, rules, flow, through), meters

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -31,8 +30,6 @@ _BEYOND_DOUBT = 15.0  # nats over the odds
 _TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
 _LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
 _MOST = 0.9999
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,7 @@ class Finding:
         gathered: nats of all steps since it was proposed, by how much of their spans is new.
         together: how many other usage points show the same.
         recorded: transformer and phase by the record.
+        accepted: whether it has been accepted.
         against: last step at which an accepted change showed to be none.
     """
 
@@ -77,6 +75,7 @@ class Finding:
     gathered: float
     together: int
     recorded: tuple[str, int]
+    accepted: bool = False
     against: int = 0
 
     @property
@@ -227,7 +226,7 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
     lasted = slot - since
     sure = finding.confidence >= step.accept
     if sure and (lasted >= DAY if mismatch else lasted >= STEP or score >= _BEYOND_DOUBT or score == gathered):
-        return replace(finding, state=ACCEPTED)
+        return replace(finding, state=ACCEPTED, accepted=True)
     if running and before is not None:
         return replace(finding, detected=before.detected, effective=before.effective, within=before.within)
     return finding
@@ -257,7 +256,7 @@ def _confirmed_by_record(changes: Changes, step: Step) -> list[Finding]:
             continue
         now = step.memory.recorded[point]
         true = now[0] == before.transformer and (before.phase < 0 or now[1] in (-1, before.phase))
-        changes.last[point] = replace(before, state=ACCEPTED if true else WITHDRAWN, detected=step.slot)
+        changes.last[point] = replace(before, state=ACCEPTED if true else WITHDRAWN, accepted=true, detected=step.slot)
         said.append(changes.last[point])
     step.memory.updated.clear()
     return said

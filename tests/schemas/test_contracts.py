@@ -36,6 +36,7 @@ def test_all_topics_have_a_contract() -> None:
         "grid.meter-energy.v1",
         "grid.line-loss.v1",
         "grid.ied-anomaly.v1",
+        "grid.topology-change.v1",
         "grid.dead-letter.v1",
     }
 

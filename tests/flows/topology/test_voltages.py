@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flows.topology.signals import Floats
+from flows.topology.signals import Floats, centred
 from flows.topology.voltages import DF, LEAST_MEMBERS, PRIOR, SLOPE, Members, Place, middle, usual
 
 VARIANCE = 0.01
@@ -33,13 +33,12 @@ def _place(voltages: Floats, powers: Floats) -> tuple[Place, Floats, Floats]:
 
 def _covariance(deviations: Floats, common: Floats, count: int) -> Floats:
     shared: Floats = (deviations.T @ deviations + PRIOR * common) / (count + PRIOR)
-    whole: Floats = shared + VARIANCE * np.eye(deviations.shape[1])
-    return whole
+    shared[np.diag_indices(len(shared))] += VARIANCE
+    return shared
 
 
 def _stranger(windows: int = 12, seed: int = 2) -> Floats:
-    one = np.random.default_rng(seed).normal(0, 1, (1, windows))
-    return one - one.mean()
+    return centred(np.random.default_rng(seed).normal(0, 1, (1, windows)))
 
 
 def test_a_stranger_has_the_density_of_one_more_draw() -> None:

@@ -1,0 +1,61 @@
+"""Findings as rows of TopologyChange."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from flows.topology.changes import MISMATCH, WITHDRAWN, Finding
+from schemas import contract
+
+Row = dict[str, Any]
+"""Columns of TopologyChange, times in µs, evidence as key and value."""
+
+_TIMES = ("effective_time", "detected_time")
+
+
+def row_of(finding: Finding, interval: int, revision: int) -> Row:
+    """The row of a finding about a usage point.
+
+    Args:
+        finding: what was found.
+        interval: µs of a slot.
+        revision: of the row.
+    """
+    aspect = "transformer" if finding.transformer in (finding.previous, finding.current) else "phase"
+    evidence = {"log_odds": f"{finding.score:.1f}"}
+    if finding.kind == MISMATCH:
+        evidence["aspect"] = aspect
+    else:
+        evidence["effective_within_minutes"] = f"{finding.within * interval / 6e7:.0f}"
+    if finding.phase >= 0:
+        evidence["phase"] = "ABC"[finding.phase]
+    if finding.together:
+        evidence["moved_together"] = str(finding.together)
+    return {
+        "element_id": finding.point,
+        "change_id": finding.change_id,
+        "kind": finding.kind,
+        "previous": finding.previous or None,
+        "current": finding.current or None,
+        "state": finding.state,
+        "effective_time": finding.effective * interval,
+        "detected_time": finding.detected * interval,
+        "confidence": finding.confidence,
+        "revision": revision,
+        "evidence": [{"key": key, "value": value} for key, value in evidence.items()],
+    }
+
+
+def withdrawn(row: Row, revision: int) -> Row:
+    """The row that takes back one that was said ahead."""
+    evidence = [*row["evidence"], {"key": "withdrawn", "value": "readings that came later explain it"}]
+    return {**row, "state": WITHDRAWN, "revision": revision, "evidence": evidence}
+
+
+def change_frame(rows: list[Row]) -> pl.DataFrame:
+    """Rows as a frame."""
+    schema = contract("grid.topology-change.v1").polars
+    plain = {name: pl.Int64 if name in _TIMES else kind for name, kind in schema.items()}
+    return pl.DataFrame(rows, schema=plain, infer_schema_length=None).cast(schema)
