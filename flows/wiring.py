@@ -68,12 +68,14 @@ class OpenGate:
         """Nothing."""
 
 
-def gate_factory(device: str, time: str, delay: int, lateness: int) -> Callable[[str, int], Gate]:
+def gate_factory(
+    device: str, time: str, delay: int, lateness: int, limit: int | None = None
+) -> Callable[[str, int], Gate]:
     """Makes the gates of a topic; see ``PartitionGate``."""
 
     def make(topic: str, partition: int) -> Gate:
         del topic, partition
-        return PartitionGate(device, time, delay, lateness)
+        return PartitionGate(device, time, delay, lateness, limit)
 
     return make
 

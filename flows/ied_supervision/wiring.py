@@ -83,10 +83,11 @@ def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -
         set_up_process(settings)
     rules = rules_of(settings)
     warm_up(rules.supervision)
+    future = settings.event_time.future_limit_seconds * SECOND
     messages = kafka_source(
         settings,
         contract(IED_TOPIC),
-        gate_factory(DEVICE, TIME, rules.supervision.delay, rules.supervision.lateness),
+        gate_factory(DEVICE, TIME, rules.supervision.delay, rules.supervision.lateness, future),
         narrow=narrowed(DEVICE, MESSAGE),
     )
     config, prefix = producer_config(settings), settings.kafka.topic_prefix
@@ -107,11 +108,12 @@ def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) 
     """
     set_up_collector()
     rules = rules_of(settings, replay=True)
+    future = settings.event_time.future_limit_seconds * SECOND
     messages = file_source(
         settings,
         folder,
         contract(IED_TOPIC),
-        gate_factory(DEVICE, TIME, rules.supervision.delay, rules.supervision.lateness),
+        gate_factory(DEVICE, TIME, rules.supervision.delay, rules.supervision.lateness, future),
         narrow=narrowed(DEVICE, MESSAGE),
     )
     sinks = Sinks(

@@ -15,6 +15,8 @@ What leaps, and what then becomes of the reading itself:
   frontier is doubted only beyond ``FAR``: a gateway whose clock has gone wrong sets both times.
 * Without one the frontier is doubted beyond the allowed lateness (a smaller leap can make nothing late): meters may be
   read every other day, so the reading is accepted. Beyond ``FAR`` it is refused as long as too few confirm it.
+* Where the event time is the received time itself, nothing can check it but the others. Streams of that kind do not
+  pause for long, so a leap of more than the limit that is set is refused as long as too few confirm it.
 
 All is judged row by row, from the rows before: the verdicts depend on the partition's log alone, not on how it is cut
 into batches, when it is read, or how partitions interleave.
@@ -98,13 +100,15 @@ class PartitionGate:
         time_column: column of the event time.
         delay: watermark delay, µs.
         lateness: allowed lateness, µs.
+        limit: how far ahead of the others a reading may be, µs, where only they can tell; None: as the module says.
     """
 
-    def __init__(self, device: str, time_column: str, delay: int, lateness: int) -> None:
+    def __init__(self, device: str, time_column: str, delay: int, lateness: int, limit: int | None = None) -> None:
         self._device = device
         self._time = time_column
         self._margin = delay + lateness
-        self._leap = lateness
+        self._leap = lateness if limit is None else limit
+        self._limit = limit
         self._frontier: int | None = None
         self._first: list[tuple[str, int]] = []  # the first readings, until enough have been heard to stand firm
         self._devices: set[str] = set()  # the first ones that were seen; more than three make no difference
@@ -177,7 +181,7 @@ class PartitionGate:
     def _leaps(self, frame: pl.DataFrame) -> Micros:
         """By how much each reading may lie ahead of the frontier without a doubt."""
         received = frame.get_column("received_time") if "received_time" in frame.columns else None
-        if received is None:
+        if received is None or self._limit is not None:
             return np.full(frame.height, self._leap, np.int64)
         if not received.null_count():
             return np.full(frame.height, FAR, np.int64)
@@ -218,7 +222,7 @@ class PartitionGate:
         known = len(self._devices)
         if self._trial is not None and self._trial.won(self._frontier, known):
             self._frontier, self._trial = self._trial.anchor, None
-        elif leaps and walk.leaps[row] != FAR and time > self._frontier + FAR:
+        elif leaps and walk.leaps[row] != FAR and time > self._frontier + (self._limit or FAR):
             walk.refused.append(row)
         elif leaps and self._trial is not None:
             self._trial.taken = True
