@@ -273,6 +273,12 @@ def _regular(pattern: str) -> str:
     return pattern
 
 
+def _with_group(pattern: str) -> str:
+    if not re.compile(_regular(pattern)).groups:
+        raise ValueError("has no group: put what names the substation in parentheses, as in ^([^-]+)")
+    return pattern
+
+
 _Digits = Annotated[int, Field(ge=1, le=9)]  # what an int64 of µWh holds
 
 
@@ -385,7 +391,7 @@ class IedSupervisionSettings(_Section):
     look_ahead_seconds: PositiveFloat = Field(
         0.5, allow_inf_nan=False, description="How often what may still be changed by late messages is looked at."
     )
-    station_pattern: Annotated[str, AfterValidator(_regular)] = Field(
+    station_pattern: Annotated[str, AfterValidator(_with_group)] = Field(
         "^([^-_./]+)",
         description="Regular expression whose group is the substation in an ied_id; those of one go together.",
     )

@@ -22,9 +22,10 @@ from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rule import UNTIL_GONE, Bools, Rule, all_rules
+from flows.ied_supervision.rules.flooding import RULE as FLOODING
 from flows.ied_supervision.rules.lone_event import RULE as LONE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
-from flows.ied_supervision.seen import Seen, shown
+from flows.ied_supervision.seen import Seen, numbered, shown
 from flows.ied_supervision.silence import Awaited
 from flows.ied_supervision.state import State
 
@@ -77,7 +78,10 @@ class _Round:
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
         kinds = np.array(self.blocks.kinds, np.int64)[m.block]
         tells_time = (kinds != GOOSE) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
-        paced = pace.follow(state.pace, m, tells_time, (m.clock_failure != 1) & (m.clock_not_synchronized != 1))
+        flood = np.asarray(self.policy.limits(FLOODING, self.blocks.names), np.float64)
+        most = np.broadcast_to(np.rint(flood * pace.SLOT_US).astype(np.int64), len(self.blocks)).copy()
+        synchronised = (m.clock_failure != 1) & (m.clock_not_synchronized != 1)
+        paced = pace.follow(state.pace, m, tells_time, synchronised, most)
         seen = Seen(m, walked, paced, contradictions.follow(state.told, m), usual, self.blocks.addresses)
         awaited = state.rhythm.follow(m, walked.genuine)
         for rule in all_rules().values():
@@ -277,7 +281,6 @@ class _Round:
         """A new silence; ``numbers`` are stNum and sqNum of the last message."""
         ied, control_block = self.blocks.names[block]
         st, sq = numbers
-        name = "" if sq == UNKNOWN else f"{max(st, 0)}/{sq}@"
         evidence = {"expected": f"a message within {promised / 1e6:.3f} s", "seen": "none"}
         return Episode(
             SILENCE.kind,
@@ -290,5 +293,5 @@ class _Round:
             0,
             0,
             evidence,
-            last_message=f"{name}{shown(last)}",
+            last_message=f"{numbered(st, sq)}{shown(last)}",
         )

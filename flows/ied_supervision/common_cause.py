@@ -113,7 +113,7 @@ class CommonCauses:
         ordinal = self.moments.ordinal(event.block, event.time)
         yield episode, self.moments.revision(event.block, ordinal, timer=True)
         since = self._heard_last(device, event.time)
-        if since > episode.start + 1_000_000:  # another block of the device still speaks
+        if since > episode.start + 1_000_000 and device not in together.silent:  # another block of it still speaks
             return
         again = device not in together.silent
         together.silent[device] = since

@@ -80,6 +80,7 @@ _MOST_LOST = 10_000
 _LONG_KNOWN = 20  # messages of a line that may come back
 _COPIED_US = 50_000  # a copy by another way through the network is not later than this
 _HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
+_FEW_STATES = 4  # that a publisher has had when it is first heard after a restart
 _LAST = 0xFFFF_FFFF
 
 # Strikes against a line, in thousandths of a logarithm of the odds.
@@ -226,6 +227,13 @@ def _score(line: Ints) -> int:
 
 
 @compiled
+def _begins_anew(keeper: Ints, t: int, st: int, sq: int, now: int) -> bool:
+    """Whether numbers are those of a restarted publisher, whose first messages may have been lost."""
+    few = st <= _FEW_STATES and sq <= 10 + 2 * (now - keeper[_RECEIVED]) // 1_000_000
+    return (st <= 1 and sq <= 1) or (few and t > keeper[_TIME] and st < keeper[_ST])
+
+
+@compiled
 def _follows(sq: int, last: int) -> bool:
     return sq == last + 1 or (last == _LAST and sq in (0, 1))
 
@@ -328,8 +336,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             # Nobody else is there: the same publisher, whose numbers have started again, or jumped.
             keeper = of_block[trusted[b]]
             past = st < keeper[_ST] or (st == keeper[_ST] and sq < keeper[_SQ])
-            if (address[n] == keeper[_ADDRESS] or address[n] == UNKNOWN) and (not past or (st <= 1 and sq <= 1)):
-                best, how = trusted[b], RESTART if st <= 1 and sq <= 1 else JUMP
+            begins_anew = _begins_anew(keeper, t, st, sq, now)
+            if (address[n] == keeper[_ADDRESS] or address[n] == UNKNOWN) and (not past or begins_anew):
+                best, how = trusted[b], RESTART if begins_anew else JUMP
         if best < 0:
             best = 0
             for place in range(LINES):
@@ -353,12 +362,14 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                     line[_B_RECEIVED], line[_B_PAYLOAD] = parent[_B_RECEIVED], parent[_B_PAYLOAD]
                     line[_B_COUNT] = parent[_B_COUNT]
             else:
-                keeper_address = of_block[trusted[b], _ADDRESS]
+                keeper_address, since = of_block[trusted[b], _ADDRESS], of_block[trusted[b], _RECEIVED]
+                begins_anew = _begins_anew(of_block[trusted[b]], t, st, sq, now)
                 line[:] = 0
                 line[_ST] = -2
                 how = FIRST
                 if any_used:
-                    how = RESTART if st <= 1 and sq <= 1 else RIVAL
+                    how = RESTART if begins_anew else RIVAL
+                    line[_RECEIVED] = since if begins_anew else 0
                     line[_STRIKES] = _NO_ORIGIN
                     line[_RESTARTED] = how == RESTART and (address[n] == keeper_address or address[n] == UNKNOWN)
                     if address[n] != keeper_address and address[n] != UNKNOWN:

@@ -12,6 +12,7 @@ from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.values import MEASURED
 
 _MOVED = 12  # changes that a measurement must have shown before it can be said to stand still
+_CLEARED_US = 200_000  # an arc is out by then, and what was measured before it is no longer sent
 _LONGER = 4  # times as long as it ever has stood
 
 
@@ -24,6 +25,7 @@ class Told:
         pickup_last: when one had last; [blocks].
         tripped: 1 while the trip is on, ``UNKNOWN`` before the first message; [blocks].
         contradicted: current of the message before, mA, if its breaker was open; [blocks].
+        opened: when the breaker was told open first, µs since 1970, 0 while it is closed; [blocks].
         last: last value of each measurement; [blocks, ``MEASURED``].
         run: messages since which it is the same; [blocks, ``MEASURED``].
         longest: how long it has been the same at most; [blocks, ``MEASURED``].
@@ -35,6 +37,7 @@ class Told:
     pickup_last: Ints
     tripped: Ints
     contradicted: Ints
+    opened: Ints
     last: Ints
     run: Ints
     longest: Ints
@@ -44,7 +47,7 @@ class Told:
     @classmethod
     def none(cls) -> Told:
         """Of no blocks."""
-        flat = [np.zeros(0, np.int64) for _ in range(4)]
+        flat = [np.zeros(0, np.int64) for _ in range(5)]
         wide = [np.zeros((0, MEASURED), np.int64) for _ in range(5)]
         return cls(*flat, *wide)
 
@@ -70,7 +73,8 @@ class Contradictions:
         since_pickup: µs since one had started, at a message that begins a trip; ``UNKNOWN`` elsewhere.
         still: which measurement stands still while the others move; ``UNKNOWN``: none does.
         still_for: messages for which it does.
-        flowing: least current, mA, of the latest two messages that tell of current through an open breaker in a row.
+        flowing: least current, mA, of the latest two messages that tell of current through an open breaker in a row,
+            the latter of them when it has been open for ``_CLEARED_US``.
     """
 
     picked_up: Ints
@@ -100,6 +104,7 @@ def follow(told: Told, messages: Messages) -> Contradictions:
         told.pickup_last,
         told.tripped,
         told.contradicted,
+        told.opened,
         told.last,
         told.run,
         told.longest,
@@ -127,6 +132,7 @@ def _follow(  # noqa: PLR0912 - one pass
     pickup_last: Ints,
     tripped: Ints,
     contradicted: Ints,
+    opened: Ints,
     last: Ints,
     run: Ints,
     longest: Ints,
@@ -164,8 +170,13 @@ def _follow(  # noqa: PLR0912 - one pass
             tripped[b] = 0
         if pickup_since[b] > 0 and trip[n] == 0:
             out_picked_up[n] = now - pickup_since[b]
+        if position[n] == 1 and opened[b] == 0:
+            opened[b] = now
+        elif position[n] not in (1, UNKNOWN):
+            opened[b] = 0
         if position[n] == 1 and current[n] != UNKNOWN:
-            out_flowing[n] = min(current[n], contradicted[b])
+            if now - opened[b] >= _CLEARED_US:
+                out_flowing[n] = min(current[n], contradicted[b])
             contradicted[b] = current[n]
         elif position[n] != UNKNOWN:
             contradicted[b] = 0

@@ -1,7 +1,7 @@
 """How a block's messages follow one another in time, and how the device's clock runs against the capture's.
 
 Flooding is told by the generic cell rate algorithm (ITU-T I.371, annex A): each message takes up a slot of time, and
-what is in the queue says how much faster than the slots they come.
+what is in the queue says how much faster than the slots they come. What does not conform takes up none.
 """
 
 from __future__ import annotations
@@ -85,7 +85,11 @@ class Paced:
 
 
 def follow(
-    pace: Pace, messages: Messages, tells_time: npt.NDArray[np.bool_], synchronised: npt.NDArray[np.bool_]
+    pace: Pace,
+    messages: Messages,
+    tells_time: npt.NDArray[np.bool_],
+    synchronised: npt.NDArray[np.bool_],
+    most: Ints,
 ) -> Paced:
     """Take note of messages.
 
@@ -95,6 +99,7 @@ def follow(
         tells_time: whether a message's own time is that of its sending; [n].
         synchronised: whether the device does not say that its clock is wrong: only then can another offset become the
             usual one; [n].
+        most: µs that a queue may hold; [blocks].
     """
     n = len(messages)
     found = Paced(
@@ -121,6 +126,7 @@ def follow(
         messages.entry,
         tells_time,
         synchronised,
+        most,
         found.queued,
         found.off,
         found.sq_before,
@@ -130,7 +136,7 @@ def follow(
 
 
 @compiled
-def _follow(
+def _follow(  # noqa: PLR0912 - one pass
     queue: Ints,
     offset: Ints,
     certain: Ints,
@@ -148,6 +154,7 @@ def _follow(
     entry: Ints,
     tells_time: npt.NDArray[np.bool_],
     synchronised: npt.NDArray[np.bool_],
+    most: Ints,
     out_queued: Ints,
     out_off: Ints,
     out_sq: Ints,
@@ -155,8 +162,10 @@ def _follow(
 ) -> None:
     for n in range(len(block)):
         b, now = block[n], received[n]
-        queue[b] = max(queue[b], now) + SLOT_US
-        out_queued[n] = queue[b] - now
+        after = max(queue[b], now) + SLOT_US
+        out_queued[n] = after - now
+        if out_queued[n] <= most[b]:
+            queue[b] = after
         if st_num[n] == UNKNOWN:
             out_sq[n], out_entry[n] = last_sq[b], last_entry[b]
             if sq_num[n] != UNKNOWN:

@@ -59,10 +59,16 @@ class Seen:
         return differs
 
     def named(self, n: int) -> str:
-        """A message as stNum/sqNum@received_time."""
+        """A message as stNum/sqNum@received_time, a report as its number alone."""
         m = self.messages
-        numbers = "" if m.sq_num[n] == UNKNOWN else f"{max(m.st_num[n], 0)}/{m.sq_num[n]}@"
-        return f"{numbers}{shown(int(m.received[n]))}"
+        return f"{numbered(int(m.st_num[n]), int(m.sq_num[n]))}{shown(int(m.received[n]))}"
+
+
+def numbered(st: int, sq: int) -> str:
+    """The numbers before a message's time: none where it has none, of a report its ``SqNum``."""
+    if sq == UNKNOWN:
+        return ""
+    return f"{sq}@" if st == UNKNOWN else f"{st}/{sq}@"
 
 
 def shown(micros: int) -> str:

@@ -13,4 +13,4 @@ from __future__ import annotations
 
 from flows.ied_supervision.rule import ALARM, Rule
 
-RULE = Rule("SILENCE", ALARM, "silent since {last_message}, {expected} were promised", limit=0.5, unit="s")
+RULE = Rule("SILENCE", ALARM, "silent since {last_message}, {expected} was promised", limit=0.5, unit="s")
