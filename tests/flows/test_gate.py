@@ -44,6 +44,18 @@ def test_a_lone_leap_into_the_future_is_refused_and_makes_nothing_late() -> None
     assert one.frontier == START + HOUR // 4
 
 
+@pytest.mark.parametrize("ahead", [2.0, 12.0, 30.0])
+def test_where_only_the_others_can_tell_a_leap_beyond_the_limit_is_refused(ahead: float) -> None:
+    one = PartitionGate("meter_id", "time", SECOND, 60 * SECOND, limit=HOUR)
+    assert one.admit(at(0, 0, 0, 0, 0)).all_accepted
+    verdict = one.admit(at(0.001, ahead, 0.002, 0.003, 0.004))
+    assert [refusal.row for refusal in verdict.refused] == [1]
+    assert not verdict.late.any()
+    later = one.admit(at(*[5.0] * 8))  # after a pause all go on
+    assert not later.late.any()
+    assert later.accepted.tolist()[3:] == [True] * 5
+
+
 def test_wherever_it_comes_a_time_in_the_future_makes_nothing_late() -> None:
     for place in range(6):
         one = gate()

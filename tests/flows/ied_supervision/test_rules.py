@@ -100,6 +100,15 @@ def test_a_substation_that_falls_silent_is_one_common_cause() -> None:
     assert evidence(found, "COMMON_CAUSE")["devices"] == ", ".join(names)
 
 
+def test_a_slow_block_that_is_missed_later_belongs_to_the_common_cause_too() -> None:
+    names = [f"S1-{letter}" for letter in "ABCD"]
+    messages = [one for name in names for one in (*goose(name, until=20 * MINUTE), *health(name, until=20 * MINUTE))]
+    found = run([*(one for one in messages if one.received < 10 * MINUTE - 500_000), *goose("S2-A", until=20 * MINUTE)])
+    single = found.filter(pl.col("kind") == "SILENCE")
+    assert single.height == 2 * len(names)
+    assert single["group_id"].null_count() == 0
+
+
 def test_two_silent_devices_have_nothing_in_common() -> None:
     messages = [one for name in ("S1-A", "S1-B") for one in goose(name, until=3 * MINUTE)]
     silent = [one for one in messages if not 40 * SECOND < one.received < 80 * SECOND]
@@ -172,6 +181,14 @@ def test_a_change_without_a_new_state() -> None:
 def test_flooding() -> None:
     burst = goose(since=3 * MINUTE, until=3 * MINUTE + 400 * 2_000, every=2_000, st=4, sq=0)
     assert "FLOODING" in kinds(run([*NORMAL, *burst]))
+
+
+def test_a_flood_ends_when_it_ends() -> None:
+    burst = goose(since=3 * MINUTE, until=3 * MINUTE + 30 * SECOND, every=1_000, st=4, sq=0)
+    quiet = goose(since=3 * MINUTE + 31 * SECOND, until=10 * MINUTE, st=4, sq=30_000)
+    found = run([*NORMAL, *burst, *quiet])
+    row = found.row(by_predicate=pl.col("kind") == "FLOODING", named=True)
+    assert abs(row["end_time"].timestamp() * SECOND - START - 3 * MINUTE - 30 * SECOND) <= 2 * SECOND
 
 
 def test_retransmission_out_of_rhythm() -> None:
@@ -334,6 +351,15 @@ def test_an_open_breaker_that_carries_current() -> None:
     assert run(dead).is_empty()
 
 
+def test_the_current_of_an_arc_contradicts_no_breaker_that_has_just_opened() -> None:
+    bay = _bay(30 * MINUTE)
+    arc = [
+        replace(_with(bay[200], 0, "off"), received=bay[200].received + at, sq=0, entry=None) for at in (4_000, 12_000)
+    ]
+    dead = [replace(one, values=("off", "0.00", "0.00", "0.00", "0.0000")) for one in bay[201:210]]
+    assert "BREAKER_CONTRADICTED" not in kinds(run([*bay[:201], *arc, *dead]))
+
+
 def test_a_measurement_that_is_frozen_or_impossible() -> None:
     frozen = [_with(one, 2, "85.55") if (one.sq or 0) > 200 else one for one in _bay(30 * MINUTE)]
     assert kinds(run(frozen)) == {"FROZEN"}
@@ -406,6 +432,17 @@ def test_a_quick_restart_is_no_attack() -> None:
     before = goose(until=61 * SECOND, st=7, sq=100)
     found = run([*before, *goose(since=64 * SECOND, until=3 * MINUTE, st=1, sq=1)])
     assert kinds(found) == {"SILENCE", "RESTARTED"}
+
+
+@pytest.mark.parametrize(("st", "sq"), [(1, 2), (1, 5), (2, 0), (3, 4)])
+@pytest.mark.parametrize("outage", [3, 21])
+def test_a_restart_whose_first_messages_are_lost_is_no_attack(st: int, sq: int, outage: int) -> None:
+    before = goose(until=61 * SECOND, st=7, sq=100)
+    again = goose(since=(61 + outage) * SECOND, until=10 * MINUTE, st=st, sq=sq)
+    found = run([*before, *again])
+    assert kinds(found) == {"SILENCE", "RESTARTED"}
+    assert evidence(found, "RESTARTED")["seen"].endswith(f"after {outage + 1}.0 s")
+    assert found.filter(pl.col("kind") == "SILENCE")["state"].to_list() == ["CLEARED"]
 
 
 def test_a_restart_within_the_time_that_its_messages_hold() -> None:
