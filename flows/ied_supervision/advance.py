@@ -21,7 +21,7 @@ from flows.ied_supervision.messages import GOOSE, Messages
 from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
-from flows.ied_supervision.rule import UNTIL_GONE, Bools, Rule, all_rules
+from flows.ied_supervision.rule import STAYS, UNTIL_GONE, Bools, Rule, all_rules
 from flows.ied_supervision.rules.flooding import RULE as FLOODING
 from flows.ied_supervision.rules.lone_event import RULE as LONE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
@@ -119,6 +119,8 @@ class _Round:
             return
         accuses = None if rule.accuses is None else rule.accuses(seen)
         gone = ~shows & seen.genuine if rule.hold == UNTIL_GONE else None
+        if gone is not None and rule.tells is not None:
+            gone &= rule.tells(seen)
         for block in sorted(touched):
             self._of_block(rule, seen, block, shows, accuses, gone)
 
@@ -141,7 +143,7 @@ class _Round:
             first = int(parts[0][0]) if parts else None
             closing = self._closing(episode, -1, first, ends, hold)
             if closing is not None:
-                self._clear(episode, block, *closing)
+                self._clear(episode, block, closing)
                 episode = None
         for place, part in enumerate(parts):
             if episode is None:
@@ -154,24 +156,25 @@ class _Round:
             following = int(parts[place + 1][0]) if place + 1 < len(parts) else None
             closing = self._closing(episode, int(part[-1]), following, ends, hold)
             if closing is not None:
-                self._clear(episode, block, *closing)
+                self._clear(episode, block, closing)
                 episode = None
         if episode is not None:
             self.state.open[block, rule.kind] = episode
 
-    def _closing(
-        self, episode: Episode, row: int, following: int | None, ends: Ints | None, hold: int
-    ) -> tuple[int, bool] | None:
-        """When an anomaly ends before the following row that shows it, and whether only by time; None: not yet."""
+    def _closing(self, episode: Episode, row: int, following: int | None, ends: Ints | None, hold: int) -> int | None:
+        """When it shows that an anomaly is over, before the following row that shows it; None: not yet."""
         m = self.messages
         if ends is not None:
             at = int(np.searchsorted(ends, row, side="right"))
-            if at < len(ends) and (following is None or ends[at] < following):
-                return int(m.received[ends[at]]), False
-            return None
+            if episode.gone is None and at < len(ends) and (following is None or ends[at] < following):
+                episode.gone = int(m.received[ends[at]])
+            if episode.gone is None:
+                return None
+            next_one = self.until - 1 if following is None else int(m.received[following])
+            return episode.gone + STAYS if next_one - episode.gone > STAYS else None
         if following is not None and m.received[following] - episode.last <= hold:
             return None
-        return (episode.last + hold, True) if episode.last + hold < self.until else None
+        return episode.last + hold if episode.last + hold < self.until else None
 
     def _raise(self, rule: Rule, seen: Seen, block: int, row: int) -> Episode:
         ied, control_block = self.blocks.names[block]
@@ -183,6 +186,7 @@ class _Round:
     def _go_on(self, episode: Episode, seen: Seen, block: int, rows: Ints, accuses: Bools | None) -> None:
         """More messages show an anomaly."""
         last = int(rows[-1])
+        episode.gone = None
         latest = episode.rule.says(seen, last)
         first = {name: episode.evidence[name] for name in ("expected", "seen") if name in episode.evidence}
         episode.evidence = {**latest, **first}
@@ -200,10 +204,11 @@ class _Round:
             episode, self.moments.revision(block, int(self.moments.base[block] + last - self.moments.starts[block]) + 1)
         )
 
-    def _clear(self, episode: Episode, block: int, time: int, by_time: bool) -> None:
-        episode.end = episode.last if by_time else time
+    def _clear(self, episode: Episode, block: int, time: int) -> None:
+        """Time has shown that an anomaly is over."""
+        episode.end = episode.last if episode.gone is None else episode.gone
         episode.updated = time
-        self._say(episode, self.moments.revision(block, self.moments.ordinal(block, time), timer=by_time))
+        self._say(episode, self.moments.revision(block, self.moments.ordinal(block, time), timer=True))
 
     # --------------------------------------------------------------- lone events
 

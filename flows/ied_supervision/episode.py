@@ -63,6 +63,7 @@ class Episode:
         accused_count: how many there are.
         end: when it ended; None while it lasts.
         group_id: the common cause.
+        gone: since when messages say otherwise; None: they do not.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Episode:
     accused_count: int = 0
     end: int | None = None
     group_id: str | None = None
+    gone: int | None = None
 
     @property
     def rule(self) -> Rule:

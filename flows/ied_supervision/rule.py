@@ -23,7 +23,10 @@ Limit = float | npt.NDArray[np.float64]
 INFO, WARNING, ALARM = "INFO", "WARNING", "ALARM"
 
 UNTIL_GONE = -1
-"""In place of a hold: what is shown ends with the first message that does not show it."""
+"""In place of a hold: what is shown ends with the first message that says otherwise, if it stays so for a while."""
+
+STAYS = 10_000_000
+"""So long, µs: what comes back sooner has not been gone."""
 
 SECOND = 1_000_000
 
@@ -41,6 +44,7 @@ class Rule:
         hold: it lasts for so long, µs, after a message that shows it, or ``UNTIL_GONE``.
         limit: the rule's own limit, if it has one.
         unit: the limit's unit.
+        tells: which of the messages say whether it is so, so that another one can end it; None: all do.
         accuses: which of the messages are accused of not being the publisher's; None: none are.
     """
 
@@ -52,6 +56,7 @@ class Rule:
     hold: int = 10 * SECOND
     limit: float = 0.0
     unit: str = ""
+    tells: Callable[[Seen], Bools] | None = None
     accuses: Callable[[Seen], Bools] | None = None
 
 

@@ -41,7 +41,9 @@ def _section(rule: Rule) -> Iterator[str]:
     if rule.shows is not None:
         until_gone = rule.hold == UNTIL_GONE
         facts.append(
-            "until a message no longer shows it" if until_gone else f"until {rule.hold // 1_000_000} s without it"
+            "until messages have said otherwise for 10 s"
+            if until_gone
+            else f"until {rule.hold // 1_000_000} s without it"
         )
     if rule.unit:
         facts.append(f"limit {rule.limit:g} {rule.unit}")

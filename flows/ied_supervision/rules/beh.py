@@ -20,9 +20,14 @@ def _shows(seen: Seen, _limit: Limit) -> Bools:
     return (seen.messages.beh != 1) & (seen.messages.beh != UNKNOWN)
 
 
+def _tells(seen: Seen) -> Bools:
+    tells: Bools = seen.messages.beh != UNKNOWN
+    return tells
+
+
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
     value = int(seen.messages.beh[n])
     return {"expected": "on (1)", "seen": f"{_NAMES.get(value, 'unknown')} ({value})"}
 
 
-RULE = Rule("BEH", WARNING, "Beh is {seen}", _shows, _says, hold=UNTIL_GONE)
+RULE = Rule("BEH", WARNING, "Beh is {seen}", _shows, _says, hold=UNTIL_GONE, tells=_tells)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flows.ied_supervision.numbers import UNKNOWN
 from flows.ied_supervision.rule import UNTIL_GONE, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
@@ -17,8 +18,13 @@ def _shows(seen: Seen, _limit: Limit) -> Bools:
     return seen.messages.health == 2
 
 
+def _tells(seen: Seen) -> Bools:
+    tells: Bools = seen.messages.health != UNKNOWN
+    return tells
+
+
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
     return {"expected": "Ok (1)", "seen": f"Warning (2) at {seen.named(n)}"}
 
 
-RULE = Rule("HEALTH_WARNING", WARNING, "{seen}", _shows, _says, hold=UNTIL_GONE)
+RULE = Rule("HEALTH_WARNING", WARNING, "{seen}", _shows, _says, hold=UNTIL_GONE, tells=_tells)

@@ -26,9 +26,12 @@ def findings(messages: list[Message]) -> set[Finding]:
         found |= _gaps(block, mine, newest)
         simulated = [one.received for one in mine if one.simulation]
         found |= _held(block, "SIMULATION", simulated, 10 * SECOND, newest)
-        found |= _until_gone(block, mine, "NEEDS_COMMISSIONING", lambda one: one.nds_com is True)
-        found |= _until_gone(block, mine, "BEH", lambda one: one.beh not in (None, 1))
-        found |= _until_gone(block, mine, "HEALTH_ALARM", lambda one: one.health == 3)
+        for kind, told in (
+            ("NEEDS_COMMISSIONING", lambda one: one.nds_com),
+            ("BEH", lambda one: None if one.beh is None else one.beh != 1),
+            ("HEALTH_ALARM", lambda one: None if one.health is None else one.health == 3),
+        ):
+            found |= _until_gone(block, mine, kind, told, newest)
     return found
 
 
@@ -88,15 +91,25 @@ def _held(block: str, kind: str, shown: list[int], hold: int, newest: int) -> se
     return found
 
 
-def _until_gone(block: str, mine: list[Message], kind: str, shows: Callable[[Message], bool]) -> set[Finding]:
+def _until_gone(
+    block: str, mine: list[Message], kind: str, told: Callable[[Message], bool | None], newest: int
+) -> set[Finding]:
+    """Messages say that it is so, that it is not, or nothing; it is over when it has not been so for 10 s."""
     found: set[Finding] = set()
     episode: list[int] = []
+    gone: int | None = None
     for one in mine:
-        if shows(one):
+        if told(one) is None:
+            continue
+        if told(one):
+            if gone is not None and one.received - gone > 10 * SECOND:
+                found.add((block, kind, START + episode[0], START + gone, len(episode)))
+                episode = []
+            gone = None
             episode.append(one.received)
-        elif episode:
-            found.add((block, kind, START + episode[0], START + one.received, len(episode)))
-            episode = []
+        elif episode and gone is None:
+            gone = one.received
     if episode:
-        found.add((block, kind, START + episode[0], None, len(episode)))
+        over = gone is not None and newest - gone > 10 * SECOND
+        found.add((block, kind, START + episode[0], START + gone if over and gone is not None else None, len(episode)))
     return found

@@ -218,7 +218,8 @@ def test_a_foreign_address() -> None:
     ],
 )
 def test_what_goose_messages_say_of_themselves(more: dict[str, object], kind: str) -> None:
-    found = run(changed(NORMAL, lambda one: 100 * SECOND <= one.received < 110 * SECOND, **more))
+    usual = changed(NORMAL, lambda _: True, clock_failure=False, unsynchronised=False)
+    found = run(changed(usual, lambda one: 100 * SECOND <= one.received < 110 * SECOND, **more))
     row = found.row(by_predicate=pl.col("kind") == kind, named=True)
     assert (row["message_count"], row["state"]) == (10, "CLEARED")
     assert row["start_time"].timestamp() * SECOND == START + 100 * SECOND
@@ -274,6 +275,14 @@ def test_thousands_of_identical_faults_are_one_anomaly() -> None:
     found = run(changed(goose(until=60 * MINUTE), lambda one: one.received > MINUTE, simulation=True))
     (row,) = found.iter_rows(named=True)
     assert row["message_count"] == 59 * 60 - 1
+
+
+@pytest.mark.parametrize(("told", "kind"), [("nds_com", "NEEDS_COMMISSIONING"), ("clock_failure", "CLOCK_FAILURE")])
+@pytest.mark.parametrize("between", [None, False])
+def test_what_comes_and_goes_is_one_anomaly(told: str, kind: str, between: bool | None) -> None:
+    flapping = [replace(one, **{told: True if n % 2 else between}) for n, one in enumerate(NORMAL)]  # type: ignore[arg-type]
+    found = run([*flapping, *changed(goose("S1-B", until=4 * MINUTE), lambda _: True)])
+    assert found.filter(pl.col("kind") == kind).height == 1
 
 
 def test_rules_are_tuned_by_device_and_block() -> None:
