@@ -47,6 +47,7 @@ _FIELDS = (
     "kept_beat",
     "missed_beat",
     "restarted",
+    "interval",
 )
 _F = {name: place for place, name in enumerate(_FIELDS)}
 (
@@ -71,10 +72,12 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _KEPT,
     _MISSED,
     _RESTARTED,
+    _INTERVAL,
 ) = range(len(_FIELDS))
 
 _ACTIVE_US = 5_000_000  # a line that has been silent for longer speaks no more
 _STEADY = 8  # sqNum from which on retransmissions have their steady interval
+_BACKED_OFF = 20  # sqNum by which the longest back-off is over: 2 ms doubled so often are half an hour
 _BEAT_OFF = 8  # an interval farther off than the eighth part is not the publisher's
 _MOST_LOST = 10_000
 _LONG_KNOWN = 20  # messages of a line that may come back
@@ -410,7 +413,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 # The state began with the old data: these are what the device meant.
                 line[_UNCHANGED] = 0
                 line[_PAYLOAD] = payload[n]
-        if how == NEXT and sq >= _STEADY and gap > 0:
+        growing = sq < _BACKED_OFF and 2 * gap > 3 * line[_INTERVAL]  # the retransmissions still back off
+        line[_INTERVAL] = gap
+        if how == NEXT and sq >= _STEADY and gap > 0 and not growing:
             if period[b] and abs(gap - period[b]) * _BEAT_OFF > period[b]:
                 line[_MISSED] = min(line[_MISSED] + 1, 40)
             elif period[b]:

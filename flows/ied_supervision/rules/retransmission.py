@@ -15,7 +15,7 @@ from flows.ied_supervision.continuity import NEXT
 from flows.ied_supervision.rule import INFO, SECOND, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
-_STEADY = 12  # sqNum from which on every publisher has come to its steady interval
+_STEADY = 20  # sqNum from which on every publisher has come to its steady interval
 
 
 def _shows(seen: Seen, limit: Limit) -> Bools:

@@ -191,6 +191,19 @@ def test_a_flood_ends_when_it_ends() -> None:
     assert abs(row["end_time"].timestamp() * SECOND - START - 3 * MINUTE - 30 * SECOND) <= 2 * SECOND
 
 
+def test_retransmissions_that_back_off_to_a_slow_heartbeat_are_in_rhythm() -> None:
+    messages = goose(until=SECOND)
+    for state, since in enumerate((10 * MINUTE, 40 * MINUTE), 2):
+        at, interval = since, 4_000
+        for number in range(200):
+            messages.append(Message(at, time=since, st=state, sq=number, live=130_000, values=(str(state), "false")))
+            at, interval = at + interval, min(2 * interval, 60 * SECOND)
+            if at >= since + 30 * MINUTE:
+                break
+    slow = [replace(one, live=1_300_000) for one in messages]
+    assert "RETRANSMISSION" not in kinds(run(slow))
+
+
 def test_retransmission_out_of_rhythm() -> None:
     base = goose(until=3 * MINUTE)
     slow = [replace(one, received=one.received + (900_000 if one.received == 150 * SECOND else 0)) for one in base]
