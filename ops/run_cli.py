@@ -190,7 +190,7 @@ def replay_folder(settings: Settings, folder: Path, workers: int, flows: Sequenc
         settings = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"shards": 1})})
     with _end_of_run():
         dataflow, total = Dataflow("replay"), 0
-        for make in _replays(settings, flows).values():
+        for make in _replays(settings, folder, flows).values():
             _, source = make(settings, folder, dataflow)
             total += source.rows or 0
         for dataset in (*(name for flow in flows for name in APPLICATIONS[flow].datasets), DEAD_LETTERS):
@@ -201,12 +201,12 @@ def replay_folder(settings: Settings, folder: Path, workers: int, flows: Sequenc
     return {flow: {name: count - before[flow][name] for name, count in _outcomes(flow).items()} for flow in flows}
 
 
-def _replays(settings: Settings, flows: Sequence[Flow]) -> dict[Flow, Replay]:
+def _replays(settings: Settings, folder: Path, flows: Sequence[Flow]) -> dict[Flow, Replay]:
     """How the flows are made; the topology of line losses is followed in their own pass, and feeds them."""
     makers = {flow: APPLICATIONS[flow].replay for flow in flows}
     if Flow.LINE_LOSS in makers and Flow.TOPOLOGY in makers:
         del makers[Flow.TOPOLOGY]
-        makers[Flow.LINE_LOSS] = partial(line_loss.replay_flow, through=topology.Follower(settings))
+        makers[Flow.LINE_LOSS] = partial(line_loss.replay_flow, through=topology.Follower(settings, folder))
     return makers
 
 

@@ -410,6 +410,14 @@ class TopologySettings(_Section):
         0.95, gt=0.5, lt=1, description="Changes that are at least so probable are accepted, others proposed."
     )
     feedback: bool = Field(True, description="Accepted changes become versions of the network.")
+    unit_lateness_seconds: _Seconds = Field(3600, description="How late a value of a feeder terminal unit may come.")
+    debounce_seconds: NonNegativeFloat = Field(
+        1.0, allow_inf_nan=False, description="How long a switch's position must stand before it is believed."
+    )
+    switches: _Table = Field(
+        default_factory=dict,
+        description='Switches by point, "FTU-7/XCBR1.Pos" = "S01-F01-XCBR1", where the network does not tell.',
+    )
     look_ahead_seconds: PositiveFloat = Field(
         60.0, allow_inf_nan=False, description="How often what may still be changed by late readings is looked at."
     )

@@ -1,11 +1,12 @@
 """Topology: the wiring, from top to bottom.
 
-    readings, network ──> topology ──> changes
-                             ├──> versions of the network
-                             └──> late readings, dead letters, counts
+    readings, network ──> low voltage ─────> changes, versions of the network
+    units, network ─────> medium voltage ──> changes
+                            └──> late messages, dead letters, counts
 
-The calculations are in ``shard``; it does not know Bytewax. Where line losses are worked out of the same files, their
-readings pass through here, so that what is accepted is in the network before the readings that come after it.
+The calculations are in ``shard`` (who hangs where) and ``switching`` (which switch is where); neither knows Bytewax.
+Where line losses are worked out of the same files, their readings pass through here, so that what is accepted is in the
+network before the readings that come after it.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from bytewax.outputs import Sink
 from connectors.batch import LETTER_SCHEMA, Batch
 from flows.streaming.event_time import MINIMUM, SECOND, to_micros
 from flows.streaming.steps import Frames, batch_counts, frames, output
+from flows.topology import switching
 from flows.topology.shard import METER_TOPIC, NETWORK_TOPIC, Outcome, TopologyRules, TopologyShard
+from flows.topology.switching import FTU_TOPIC, SwitchingRules, SwitchingShard
 from sinks.journal import Journal
 
 NAME = "topology"
-_KEY = "topology"
 _LOOK_AHEAD_SHARE = 5  # looking ahead takes at most so great a part of the time
 _CHUNK = 6 * 3600 * SECOND  # of event time that passes through at once
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
@@ -55,7 +57,8 @@ class FlowRules:
     """All rules of the flow.
 
     Attributes:
-        topology: of the shard.
+        topology: of who hangs where.
+        switching: of which switch is where.
         flush_at_end: when the input ends, make the steps that are not settled yet: in a replay, never on a stream that
             only pauses.
         keep_state: whether snapshots are of any use: not where no recovery store is.
@@ -64,14 +67,36 @@ class FlowRules:
     """
 
     topology: TopologyRules
+    switching: SwitchingRules
     flush_at_end: bool = False
     keep_state: bool = True
     pace: timedelta | None = None
     journals: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """One of the two calculations.
+
+    Attributes:
+        key: of its state.
+        topic: that it reads beside the network.
+        shard: its class.
+        rules: its rules.
+    """
+
+    key: str
+    topic: str
+    shard: type[Any]
+    rules: Any
+
+
+Said = Outcome | switching.Outcome | Batch
+
+
 def topology_flow(
-    meters: Source[Batch],
+    meters: Source[Batch] | None,
+    units: Source[Batch] | None,
     network: Source[Batch],
     sinks: Sinks,
     rules: FlowRules,
@@ -80,92 +105,130 @@ def topology_flow(
     """The dataflow.
 
     Args:
-        meters: readings of ``grid.meter.v1``.
+        meters: readings of ``grid.meter.v1``; None: there are none.
+        units: values of ``grid.ftu.v1``; None: there are none.
         network: versions of ``grid.network.v1``.
         sinks: where results go.
         rules: how results are made.
         flow: a dataflow that this one is to be part of; None: one of its own.
     """
     flow = flow or Dataflow(NAME)
-    readings = op.input("topology_meters", flow, meters)
     versions = op.input("topology_network", flow, network)
-    follow(readings, versions, sinks, rules)
-    output("topology_dead_letters", op.flat_map("topology_refused", readings, frames("dead")), sinks.dead)
-    output("topology_late", op.flat_map("topology_too_late", readings, frames("late")), sinks.late)
+    readings = None if meters is None else op.input("topology_meters", flow, meters)
+    values = None if units is None else op.input("topology_units", flow, units)
+    follow(readings, values, versions, sinks, rules)
+    incoming = [one for one in (readings, values) if one is not None]
+    read = op.merge("topology_read", *incoming)
+    dead = op.merge("topology_all_read", read, versions)
+    output("topology_dead_letters", op.flat_map("topology_refused", dead, frames("dead")), sinks.dead)
+    output("topology_late", op.flat_map("topology_too_late", read, frames("late")), sinks.late)
     return flow
 
 
 def follow(
-    readings: Stream[Batch], versions: Stream[Batch], sinks: Sinks, rules: FlowRules, *, passing: bool = False
-) -> tuple[Stream[Batch], Stream[Batch]]:
+    readings: Stream[Batch] | None,
+    units: Stream[Batch] | None,
+    versions: Stream[Batch],
+    sinks: Sinks,
+    rules: FlowRules,
+    *,
+    passing: bool = False,
+) -> tuple[Stream[Batch], Stream[Batch]] | None:
     """Follow the topology in a dataflow.
 
     Args:
         readings: batches of ``grid.meter.v1``.
+        units: batches of ``grid.ftu.v1``.
         versions: batches of ``grid.network.v1``.
         sinks: where results go.
         rules: how results are made.
         passing: let readings and versions pass through, each after what was accepted before it.
 
     Returns:
-        The readings, and the versions together with those of accepted changes; both empty unless they pass.
+        Where they pass, the readings, and the versions together with those of accepted changes.
     """
-    both = op.merge("topology_input", readings, versions)
-    keyed = op.map("topology_keyed", both, lambda batch: (_KEY, batch))
-    said: KeyedStream[Outcome | Batch] = op.stateful_batch(
-        "topology", keyed, lambda state: _TopologyLogic(rules, state, passing=passing)
-    )
-    outcomes = op.filter("topology_outcomes", said, lambda item: isinstance(item[1], Outcome))
+    said: list[KeyedStream[Said]] = []
+    counts = []
+    if readings is not None:
+        own = Own("meters", METER_TOPIC, TopologyShard, rules.topology)
+        said.append(_followed(readings, versions, own, rules, passing=passing))
+        counts.append(op.map("topology_count_meters", readings, batch_counts(NAME)))
+    if units is not None:
+        own = Own("switches", FTU_TOPIC, SwitchingShard, rules.switching)
+        said.append(_followed(units, versions, own, rules))
+        counts.append(op.map("topology_count_units", units, batch_counts(NAME)))
+    every = op.merge("topology_said", *said)
+    outcomes = op.filter("topology_outcomes", every, lambda item: not isinstance(item[1], Batch))
     output("topology_change", op.flat_map("topology_changes", outcomes, frames("changes")), sinks.topology_change)
-    output("topology_versions", op.flat_map("topology_accepted", outcomes, frames("versions")), sinks.network)
+    accepted = op.filter("topology_of_meters", outcomes, lambda item: isinstance(item[1], Outcome))
+    output("topology_versions", op.flat_map("topology_accepted", accepted, frames("versions")), sinks.network)
     output("topology_late_here", op.flat_map("topology_too_late_here", outcomes, frames("late")), sinks.late)
     if sinks.counts is not None:
-        counted = op.map("topology_count_batches", readings, batch_counts(NAME))
-        counts = op.merge("topology_all_counts", counted, op.map("topology_count", outcomes, _count_outcome))
-        op.output("topology_counts", counts, sinks.counts)
-    passed = op.filter_map("topology_passed", said, lambda item: item[1] if isinstance(item[1], Batch) else None)
+        every_count = op.merge("topology_all_counts", *counts, op.map("topology_count", outcomes, _count_outcome))
+        op.output("topology_counts", every_count, sinks.counts)
+    if not passing:
+        return None
+    passed = op.filter_map("topology_passed", every, lambda item: item[1] if isinstance(item[1], Batch) else None)
     return (
         op.filter("topology_readings", passed, lambda batch: batch.topic == METER_TOPIC),
         op.filter("topology_network_versions", passed, lambda batch: batch.topic == NETWORK_TOPIC),
     )
 
 
-def _count_outcome(item: tuple[str, Outcome | Batch]) -> tuple[str, dict[str, Any]]:
+def _followed(
+    messages: Stream[Batch], versions: Stream[Batch], own: Own, rules: FlowRules, *, passing: bool = False
+) -> KeyedStream[Said]:
+    both = op.merge(f"topology_{own.key}_input", messages, versions)
+    keyed = op.map(f"topology_{own.key}_keyed", both, lambda batch: (own.key, batch))
+    return op.stateful_batch(
+        f"topology_{own.key}_state", keyed, lambda state: _Logic(rules, own, state, passing=passing)
+    )
+
+
+def _count_outcome(item: tuple[str, Said]) -> tuple[str, dict[str, Any]]:
     key, outcome = item
-    assert isinstance(outcome, Outcome)
+    assert not isinstance(outcome, Batch)
     watermark = None if outcome.watermark == MINIMUM else outcome.watermark
-    return key, {"flow": NAME, "topic": METER_TOPIC, "outcomes": outcome.counts, "watermark": watermark}
+    topic = METER_TOPIC if isinstance(outcome, Outcome) else FTU_TOPIC
+    return key, {"flow": NAME, "topic": topic, "outcomes": outcome.counts, "watermark": watermark}
 
 
-class _TopologyLogic(StatefulBatchLogic[Batch, "Outcome | Batch", Any]):
-    """The topology. The clock decides when it is looked ahead, never what is said in the end."""
+class _Logic(StatefulBatchLogic[Batch, "Said", Any]):
+    """The topology of meters, or of switches. The clock decides when it is looked ahead, never what is said in the end.
 
-    def __init__(self, rules: FlowRules, state: Any, *, passing: bool) -> None:
-        self._rules = rules
+    Args:
+        rules: of the flow.
+        own: class and rules of the shard, and the topic that it reads beside the network.
+        state: what was kept.
+        passing: let readings and versions pass through.
+    """
+
+    def __init__(self, rules: FlowRules, own: Own, state: Any, *, passing: bool = False) -> None:
+        self._rules, self._topic = rules, own.topic
         self._passing = passing
         self._read: set[int] = set()
         self._ready = False
         self._held: list[Batch] = []  # readings that came before the network was read
         page = 0
         if state is None:
-            self._shard = TopologyShard(rules.topology)
+            self._shard = own.shard(own.rules)
         else:
             page, self._ready, self._read, self._held, data = state
-            self._shard = TopologyShard.load(rules.topology, data)
+            self._shard = own.shard.load(own.rules, data)
         self._due = datetime.min.replace(tzinfo=UTC)
         self._waiting = state is not None
-        self._journal = None if rules.journals is None else Journal(rules.journals, NAME, page)
+        self._journal = None if rules.journals is None else Journal(rules.journals, f"{NAME}-{own.key}", page)
         if self._journal is not None:
             self._shard.remember(self._journal.rows)
 
-    def on_batch(self, values: list[Batch]) -> tuple[Iterable[Outcome | Batch], bool]:
+    def on_batch(self, values: list[Batch]) -> tuple[Iterable[Said], bool]:
         network = [batch for batch in values if batch.topic == NETWORK_TOPIC]
         for batch in network:
             if batch.caught_up or batch.finished:
                 self._read.add(batch.partition)
                 self._ready |= len(self._read) >= batch.partitions
-        self._held += [batch for batch in values if batch.topic == METER_TOPIC]
-        said: list[Outcome | Batch] = [*network] if self._passing else []
+        self._held += [batch for batch in values if batch.topic == self._topic]
+        said: list[Said] = [*network] if self._passing else []
         if network:
             said.append(self._shard.take([], network))
         if self._ready:
@@ -176,7 +239,7 @@ class _TopologyLogic(StatefulBatchLogic[Batch, "Outcome | Batch", Any]):
         ahead, _ = self.on_notify()
         return [*said, *ahead], StatefulBatchLogic.RETAIN
 
-    def _taken(self) -> Iterator[Outcome | Batch]:
+    def _taken(self) -> Iterator[Said]:
         held, self._held = self._held, []
         if not self._passing:
             if held:
@@ -189,7 +252,7 @@ class _TopologyLogic(StatefulBatchLogic[Batch, "Outcome | Batch", Any]):
                 yield from _as_batch(outcome)
                 yield chunk
 
-    def on_notify(self) -> tuple[Iterable[Outcome | Batch], bool]:
+    def on_notify(self) -> tuple[Iterable[Said], bool]:
         assert self._rules.pace is not None
         self._waiting = False
         began = time.monotonic()
@@ -203,12 +266,13 @@ class _TopologyLogic(StatefulBatchLogic[Batch, "Outcome | Batch", Any]):
     def notify_at(self) -> datetime | None:
         return self._due if self._waiting and self._rules.pace is not None else None
 
-    def on_eof(self) -> tuple[Iterable[Outcome | Batch], bool]:
+    def on_eof(self) -> tuple[Iterable[Said], bool]:
         if not self._rules.flush_at_end:
             return [], StatefulBatchLogic.RETAIN
         taken = list(self._taken())
         outcome = self._shard.flush()
-        return [*taken, outcome, *(_as_batch(outcome) if self._passing else ())], StatefulBatchLogic.RETAIN
+        accepted = _as_batch(outcome) if self._passing else ()
+        return [*taken, outcome, *accepted], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
         if not self._rules.keep_state:
@@ -217,9 +281,9 @@ class _TopologyLogic(StatefulBatchLogic[Batch, "Outcome | Batch", Any]):
         return page, self._ready, set(self._read), list(self._held), self._shard.dump()
 
 
-def _as_batch(outcome: Outcome) -> Iterator[Batch]:
+def _as_batch(outcome: Outcome | switching.Outcome) -> Iterator[Batch]:
     """Versions that were accepted, as if they had been read."""
-    frame = outcome.versions
+    frame = outcome.versions if isinstance(outcome, Outcome) else _NO_LETTERS
     if frame.height:
         rows = frame.with_columns(_offset=pl.lit(-1, pl.Int64))
         yield Batch(NETWORK_TOPIC, 0, 1, -1, -1, rows, _NO_LETTERS, _NO_LETTERS, 0, None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import bytewax.operators as op
 from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import Source
 
-from connectors.batch import Batch
+from connectors.batch import Batch, Gate
 from connectors.errors import InputError
 from connectors.file_source import FileSource
 from connectors.files import topic_paths
@@ -17,6 +19,7 @@ from flows.streaming.shards import narrowed
 from flows.topology.flow import FlowRules, Sinks, follow, topology_flow
 from flows.topology.shard import DEVICE, METER_TOPIC, NETWORK_TOPIC, TIME, TopologyRules
 from flows.topology.slots import READING
+from flows.topology.switching import FTU_TOPIC, UNIT, VALUE, SwitchingRules
 from flows.wiring import (
     file_source,
     frame_sinks,
@@ -48,9 +51,15 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         lateness=time.allowed_lateness_seconds * SECOND,
         accept=own.accept_confidence,
     )
+    switching = SwitchingRules(
+        delay=time.watermark_delay_seconds * SECOND,
+        lateness=own.unit_lateness_seconds * SECOND,
+        debounce=round(own.debounce_seconds * SECOND),
+        switches={point: str(element) for point, element in own.switches.items()},
+    )
     pace = None if replay else timedelta(seconds=own.look_ahead_seconds)
     store = None if replay else settings.runtime.recovery
-    return FlowRules(topology, replay, not replay, pace, None if store is None else store / JOURNALS)
+    return FlowRules(topology, switching, replay, not replay, pace, None if store is None else store / JOURNALS)
 
 
 def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -> Dataflow:
@@ -66,6 +75,7 @@ def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -
     rules = rules_of(settings)
     gate = gate_factory(DEVICE, TIME, rules.topology.delay, rules.topology.lateness)
     meters = kafka_source(settings, contract(METER_TOPIC), gate, narrow=narrowed(DEVICE, READING))
+    units = kafka_source(settings, contract(FTU_TOPIC), _unit_gate(rules), narrow=narrowed(UNIT, VALUE))
     network: Source[Batch]
     if settings.network_file is not None:
         path = settings.network_file
@@ -80,7 +90,7 @@ def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -
         late={"kafka": LetterSink(config, LATE_SUFFIX, topic_prefix=prefix)},
         counts=MetricsSink(),
     )
-    return topology_flow(meters, network, sinks, rules, flow)
+    return topology_flow(meters, units, network, sinks, rules, flow)
 
 
 def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) -> tuple[Dataflow, FileSource]:
@@ -92,7 +102,10 @@ def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) 
     set_up_collector()
     rules = rules_of(settings, replay=True)
     gate = gate_factory(DEVICE, TIME, rules.topology.delay, rules.topology.lateness)
-    meters = file_source(settings, folder, contract(METER_TOPIC), gate, narrow=narrowed(DEVICE, READING))
+    units = _units_of(settings, folder, rules)
+    meters = None
+    if units is None or topic_paths(folder, METER_TOPIC):
+        meters = file_source(settings, folder, contract(METER_TOPIC), gate, narrow=narrowed(DEVICE, READING))
     if settings.network_file is not None:
         path = settings.network_file
         network = file_source(settings, path.parent, contract(NETWORK_TOPIC), open_gate, paths=[path])
@@ -109,7 +122,20 @@ def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) 
         late={"parquet": parquet_sink(settings, contract(DEAD_LETTER), writer="topology_late")},
         counts=MetricsSink(),
     )
-    return topology_flow(meters, network, sinks, rules, flow), meters
+    source = meters or units
+    assert source is not None
+    return topology_flow(meters, units, network, sinks, rules, flow), source
+
+
+def _unit_gate(rules: FlowRules) -> Callable[[str, int], Gate]:
+    return gate_factory(UNIT, TIME, rules.switching.delay, rules.switching.lateness)
+
+
+def _units_of(settings: Settings, folder: Path, rules: FlowRules) -> FileSource | None:
+    """The source of a folder's feeder terminal units, if it has any."""
+    if not topic_paths(folder, FTU_TOPIC):
+        return None
+    return file_source(settings, folder, contract(FTU_TOPIC), _unit_gate(rules), narrow=narrowed(UNIT, VALUE))
 
 
 class Follower:
@@ -117,6 +143,7 @@ class Follower:
 
     Args:
         settings: the settings.
+        folder: of the files.
 
     Attributes:
         columns: of a reading that it uses, beside the meter's id.
@@ -124,8 +151,9 @@ class Follower:
 
     columns: tuple[str, ...] = READING
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, folder: Path) -> None:
         self._rules = rules_of(settings, replay=True)
+        self._units = _units_of(settings, folder, self._rules)
         self._feedback = settings.topology.feedback
         self._sinks = Sinks(
             topology_change={"parquet": parquet_sink(settings, contract(TOPOLOGY_CHANGE))}, counts=MetricsSink()
@@ -133,7 +161,6 @@ class Follower:
 
     def __call__(self, readings: Stream[Batch], versions: Stream[Batch]) -> tuple[Stream[Batch], Stream[Batch]]:
         """The readings and the versions of the network, with those of the accepted changes among them."""
-        if self._feedback:
-            return follow(readings, versions, self._sinks, self._rules, passing=True)
-        follow(readings, versions, self._sinks, self._rules)
-        return readings, versions
+        units = None if self._units is None else op.input("topology_units", readings.flow(), self._units)
+        passed = follow(readings, units, versions, self._sinks, self._rules, passing=self._feedback)
+        return passed or (readings, versions)
