@@ -197,6 +197,8 @@ class TopologyShard:
         hours = (head.slot + self.rules.lateness // self.rules.interval) // STEP
         row = row_of(finding, self.rules.interval, 2 * hours + 1)
         key = finding.change_id
+        if key in self._ahead and self._ahead[key].detected <= head.slot:
+            del self._ahead[key]
         old = self._said.get(key)
         if old is None:
             return [row]

@@ -1,0 +1,139 @@
+"""The topology of a street: what moves is found, in whatever order the readings come."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flows.topology.rows import Row
+from tests.flows.topology.grid import INTERVAL, LATENESS, START, Running, Telemetry, disturbed, telemetry
+
+
+@cache
+def street() -> Telemetry:
+    return telemetry()
+
+
+@cache
+def in_order() -> Running:
+    run = Running(street().network)
+    run.take(street().readings)
+    run.end()
+    return run
+
+
+def _accepted() -> dict[str, Row]:
+    return {row["element_id"]: row for row in in_order().standing().values() if row["state"] == "ACCEPTED"}
+
+
+def test_who_moved_and_who_was_re_phased_and_nobody_else() -> None:
+    move, turn = street().moves
+    found = _accepted()
+    assert set(found) == {f"U{move.meter:03d}", f"U{turn.meter:03d}"}
+    moved, turned = found[f"U{move.meter:03d}"], found[f"U{turn.meter:03d}"]
+    assert (moved["kind"], moved["previous"], moved["current"]) == ("METER_TRANSFORMER_CHANGED", "T0", "T1")
+    assert turned["kind"] == "METER_PHASE_CHANGED"
+    for row, truth in ((moved, move), (turned, turn)):
+        at = START + truth.window * INTERVAL
+        assert abs(row["effective_time"].timestamp() * 1_000_000 - at) <= 2 * 3600 * 1_000_000
+        assert 0 < row["detected_time"].timestamp() * 1_000_000 - at <= 12 * 3600 * 1_000_000
+        assert row["confidence"] >= 0.95
+
+
+def test_what_is_accepted_becomes_a_version_of_the_network() -> None:
+    move, turn = street().moves
+    versions = pl.concat(in_order().versions).sort("element_id")
+    assert set(versions["element_id"]) == {f"U{move.meter:03d}", f"U{turn.meter:03d}"}
+    moved = versions.row(by_predicate=pl.col("element_id") == f"U{move.meter:03d}", named=True)
+    assert (moved["container_id"], moved["measuring_device_id"]) == ("T1", f"M{move.meter:03d}")
+    assert moved["valid_from"] == _accepted()[moved["element_id"]]["effective_time"]
+    turned = versions.row(by_predicate=pl.col("element_id") == f"U{turn.meter:03d}", named=True)
+    assert turned["phases"] == _accepted()[turned["element_id"]]["current"] + "N"
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 10**6),
+    lateness=st.sampled_from([0.0, 2.0, 23.9]),
+    twice=st.sampled_from([0.0, 0.2]),
+    looks=st.booleans(),
+)
+def test_order_duplicates_and_restarts_change_nothing(seed: int, lateness: float, twice: float, looks: bool) -> None:
+    chance = random.Random(seed)
+    arriving = disturbed(street().readings, chance, lateness, twice)
+    run = Running(street().network)
+    at = kept = 0
+    kills = chance.choice([0, 0, 2])
+    before = dict(run.counts)
+    while at < arriving.height:
+        size = chance.choice([500, 3_000, 9_000])
+        run.take(arriving[at : at + size])
+        at += size
+        if looks and chance.random() < 0.4:
+            run.look_ahead()
+        if chance.random() < 0.3:
+            chance.choice([run.snapshot, run.restart])()
+            kept, before = at, dict(run.counts)
+        if kills and chance.random() < 0.2:
+            run.kill()
+            at, kills, run.counts = kept, kills - 1, dict(before)
+    run.end()
+    without = {"revision"} if looks else set()
+    assert _plain(run.standing(), without) == _plain(in_order().standing(), without)
+    assert run.counts["late"] == 0
+    assert run.counts["used"] + run.counts["duplicate"] == arriving.height
+
+
+def _plain(standing: dict[str, Row], without: set[str]) -> dict[str, Row]:
+    return {key: {name: value for name, value in row.items() if name not in without} for key, row in standing.items()}
+
+
+def test_a_reading_that_comes_after_the_lateness_is_late() -> None:
+    run = Running(street().network)
+    readings = street().readings
+    run.take(readings)
+    last = readings["time"].to_physical()[-1]
+    old = readings.filter(readings["time"].to_physical() < last - LATENESS - 3600 * 1_000_000 * 2)
+    run.take(old)
+    assert run.counts["late"] == old.height
+
+
+def test_what_was_found_ahead_is_taken_back_when_it_was_nothing() -> None:
+    """A proposal that rests on readings which others replace is withdrawn."""
+    run = Running(street().network)
+    move = street().moves[0]
+    name = f"M{move.meter:03d}"
+    at = START + (move.window + 30) * INTERVAL
+    early = street().readings.filter(street().readings["time"].to_physical() <= at)
+    run.take(early)
+    run.look_ahead()
+    ahead = [row for row in run.standing().values() if row["element_id"] == f"U{move.meter:03d}"]
+    assert ahead
+    # The meter's voltages after the move turn out to have been sent by a clock that was off.
+    run.journal = run.journal[:]
+    run.kill()
+    without = street().readings.filter(
+        (pl.col("meter_id") != name) | (pl.col("time").to_physical() <= START + move.window * INTERVAL)
+    )
+    run.take(without.filter(without["time"].to_physical() <= at))
+    run.look_ahead()
+    assert not [row for row in run.standing().values() if row["element_id"] == f"U{move.meter:03d}"]
+
+
+@pytest.mark.parametrize("hours", [1, 5])
+def test_a_change_is_said_before_it_is_settled(hours: int) -> None:
+    run = Running(street().network)
+    move = street().moves[0]
+    found = next(row for row in in_order().standing().values() if row["element_id"] == f"U{move.meter:03d}")
+    until = int(found["detected_time"].timestamp() * 1_000_000) + hours * 3600 * 1_000_000
+    run.take(street().readings.filter(street().readings["time"].to_physical() <= until))
+    assert not run.standing()
+    run.look_ahead()
+    assert [row["state"] for row in run.standing().values() if row["element_id"] == found["element_id"]] == ["ACCEPTED"]
+    run.look_ahead()
+    assert len(run.said) == len(run.standing())
