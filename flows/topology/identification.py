@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.topology.signals import Floats, Ints, Signals
-from flows.topology.voltages import LEAST_MEMBERS, Fit, Members, Place, usual
+from flows.topology.voltages import LEAST_MEMBERS, Fit, Members, Place, fit_in, usual
 
 PHASES = "ABC"
 _ORDERS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -175,11 +175,12 @@ def fits(signals: Signals, places: Places, record: Record, place: Ints, meters: 
         rows = np.repeat(signals.first[asked] - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
         count = len(PHASES) if record.phased[transformer] else 1
         likelihood, misfit = np.full((2, len(rows), count), -np.inf)
-        for phase in range(count):
-            code = 3 * transformer + phase
-            if code in places:
-                fit = places[code].fit(signals.voltage[rows], signals.power[rows], place[rows] == code)
-                likelihood[:, phase], misfit[:, phase] = fit.likelihood, fit.misfit
+        there = [phase for phase in range(count) if 3 * transformer + phase in places]
+        if there:
+            codes = np.array([3 * transformer + phase for phase in there])
+            found_places = [places[code] for code in codes.tolist()]
+            fit = fit_in(found_places, signals.voltage[rows], signals.power[rows], place[rows] == codes[:, None])
+            likelihood[:, there], misfit[:, there] = fit.likelihood.T, fit.misfit.T
         start = np.cumsum(size) - size
         for terminals in np.unique(size).tolist():
             some = np.flatnonzero(size == terminals)

@@ -54,6 +54,11 @@ def withdrawn(row: Row, revision: int) -> Row:
     return {**row, "state": WITHDRAWN, "revision": revision, "evidence": evidence}
 
 
+def is_taken_back(row: Row) -> bool:
+    """Whether a row takes back one that was said ahead."""
+    return any(one["key"] == "withdrawn" for one in row["evidence"])
+
+
 def change_frame(rows: list[Row]) -> pl.DataFrame:
     """Rows as a frame."""
     schema = contract("grid.topology-change.v1").polars

@@ -18,10 +18,10 @@ from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark
 from flows.streaming.letters import without_late
 from flows.streaming.network import NetworkTable
 from flows.streaming.packing import pack, unpack
-from flows.topology.changes import WITHDRAWN, Changes, Finding, Step, decide
+from flows.topology.changes import Changes, Finding, Step, decide
 from flows.topology.memory import Memory
 from flows.topology.neighbourhood import Neighbourhood, neighbourhood
-from flows.topology.rows import Row, change_frame, row_of, withdrawn
+from flows.topology.rows import Row, change_frame, is_taken_back, row_of, withdrawn
 from flows.topology.slots import Slots
 from flows.topology.tracker import DAY, STEP, step
 from flows.topology.versions import versions_of
@@ -134,7 +134,7 @@ class TopologyShard:
         """The input has ended: make all steps that it allows."""
         newest = self.watermark.newest
         rows, versions = ([], []) if newest == MINIMUM else self._settle(newest)
-        rows += [withdrawn(row, row["revision"] + 1) for row in self._said.values() if row["state"] != WITHDRAWN]
+        rows += [withdrawn(row, row["revision"] + 1) for row in self._said.values() if not is_taken_back(row)]
         self._said = {}
         self.watermark.value = max(self.watermark.value, newest)
         return self._outcome(rows, versions, [], {"used": 0, "duplicate": 0, "late": 0})
@@ -158,7 +158,7 @@ class TopologyShard:
             if old is None or not _same(row, old):
                 rows.append(_above(row, old))
         for key, old in self._said.items():
-            if key in self._ahead or old["state"] == WITHDRAWN:
+            if key in self._ahead or is_taken_back(old):
                 continue
             stands = self._stands.get(key)
             if stands is None:

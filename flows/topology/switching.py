@@ -19,7 +19,7 @@ from flows.streaming.letters import without_late
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version
 from flows.streaming.packing import pack, unpack
 from flows.topology.positions import Operation, Positions
-from flows.topology.rows import Row, change_frame, withdrawn
+from flows.topology.rows import Row, change_frame, is_taken_back, withdrawn
 from flows.topology.supply import SWITCHES, Effect, Supply
 
 UNIT, TIME = "ftu_id", "time"
@@ -173,7 +173,7 @@ class SwitchingShard:
             if old is None or {**row, "revision": 0} != {**old, "revision": 0}:
                 rows.append({**row, "revision": max(row["revision"], 0 if old is None else old["revision"] + 1)})
         for key, old in self._said.items():
-            if key not in latest and old["state"] != "WITHDRAWN":
+            if key not in latest and not is_taken_back(old):
                 stands = self._stands.get(key)
                 again = old["revision"] + 1
                 rows.append(withdrawn(old, again) if stands is None else {**stands, "revision": again})

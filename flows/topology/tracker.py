@@ -38,7 +38,7 @@ _FITS = 1.2  # misfit per window up to which it fits
 _GREAT = 4.0  # misfit beyond which more of it says nothing more
 _MOST_MISFIT = 2.0  # of a finding that contradicts the record
 _TOGETHER = (6.0, 4.0, 7.0)  # score from which on others vouch, what of theirs does not count, and the most that does
-_EVERY = 6  # steps after which all meters are asked about
+_EVERY = 12  # steps after which all meters are asked about
 
 
 @dataclass(frozen=True, slots=True)

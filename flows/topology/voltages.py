@@ -15,7 +15,7 @@ clustering" (IET Smart Grid 3, 2020).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,51 +130,53 @@ class Place:
         return cls(members.centre, inverse.T @ inverse, logdet, 1 / (count + PRIOR))
 
     def fit(self, voltages: Floats, powers: Floats, member: npt.NDArray[np.bool_]) -> Fit:
-        """How signals fit in.
+        """How signals fit in; as ``fit_in`` for this place alone, [n]."""
+        found = fit_in([self], voltages, powers, member[None])
+        return Fit(found.likelihood[0], found.misfit[0])
 
-        Args:
-            voltages: centred, V, NaN where unknown; [n, L].
-            powers: the meters' own, centred, kW; [n, L].
-            member: which are members of the place: they are compared with the other members; [n].
-        """
-        rest, powers = centred(voltages - self.centre), powers.copy()
-        unknown = np.flatnonzero(np.isnan(rest).any(axis=1))
-        logdet = np.full(len(rest), self.logdet)
-        if len(unknown):
-            both = np.stack([rest[unknown], powers[unknown]])
-            (rest[unknown], powers[unknown]), logdet[unknown] = self._without_unknown(both, logdet[unknown])
-        powers_weighted = powers @ self.precision
-        own = (powers * powers_weighted).sum(axis=1)
-        crossed = (rest * powers_weighted).sum(axis=1)
-        misfit = ((rest @ self.precision) * rest).sum(axis=1) - crossed**2 / (own + 1 / SLOPE**2)
-        misfit = np.maximum(misfit, 0.0)
-        left = np.where(member, np.maximum(1 - misfit * self.share, _WITHOUT), 1.0)
-        logdet += np.log1p(own * SLOPE**2) + np.log(left)
-        windows = voltages.shape[1]
-        misfit /= left
-        return Fit(-((DF + windows) * np.log1p(misfit / DF) + logdet) / 2, misfit)
 
-    def _without_unknown(self, signals: Floats, logdet: Floats) -> tuple[Floats, Floats]:
-        """Put in place of what is unknown what is to be expected of the rest: so it takes no part.
+def fit_in(places: Sequence[Place], voltages: Floats, powers: Floats, member: npt.NDArray[np.bool_]) -> Fit:
+    """How signals fit in places, all of them at once; what is unknown takes no part.
 
-        Args:
-            signals: deviations and powers, both of them unknown where the deviation is NaN; [2, n, L].
-            logdet: of the covariance of all windows; [n].
+    Args:
+        places: P of them.
+        voltages: centred, V, NaN where unknown; [n, L].
+        powers: the meters' own, centred, kW; [n, L].
+        member: which are members of a place: they are compared with its other members; [P, n].
 
-        Returns:
-            The signals, and the log determinant of the covariance of the known windows.
-        """
-        missing = np.isnan(signals[0])
-        known = np.where(missing, 0.0, signals)
-        pushed = known @ self.precision  # [2, n, L]
-        most = int(missing.sum(axis=1).max())
-        where = np.argsort(~missing, axis=1, kind="stable")[:, :most]  # the missing ones first
-        real = np.take_along_axis(missing, where, axis=1)
-        block = self.precision[where[:, :, None], where[:, None, :]]
-        block = np.where(real[:, :, None] & real[:, None, :], block, np.eye(most))
-        asked = np.where(real[..., None], np.stack([np.take_along_axis(one, where, axis=1) for one in pushed], -1), 0.0)
-        expected = -np.linalg.solve(block, asked)  # [n, most, 2]
-        for one, values in zip(known, np.moveaxis(expected, -1, 0), strict=True):
-            np.put_along_axis(one, where, np.where(real, values, np.take_along_axis(one, where, axis=1)), axis=1)
-        more: Floats = logdet + np.linalg.slogdet(block)[1]
-        return known, more
+    Returns:
+        [P, n].
+    """
+    centre = np.stack([place.centre for place in places])[:, None]
+    precision = np.stack([place.precision for place in places])
+    known = np.isfinite(voltages)
+    rest = np.where(known, voltages - centre, 0.0)
+    rest -= np.where(known, rest.sum(axis=2, keepdims=True) / np.maximum(known.sum(axis=1), 1)[:, None], 0.0)
+    powers = np.where(known, powers, 0.0)
+    rest_weighted, powers_weighted = rest @ precision, powers @ precision
+    square, own = (rest_weighted * rest).sum(axis=2), (powers_weighted * powers).sum(axis=2)
+    crossed = (powers_weighted * rest).sum(axis=2)
+    logdet = np.repeat(np.array([[place.logdet] for place in places]), len(voltages), axis=1)
+    some = np.flatnonzero(~known.all(axis=1))
+    if len(some):
+        # The quadratic forms of the known windows alone, by the inverse of a block (Schur complement).
+        most = int((~known[some]).sum(axis=1).max())
+        where = np.argsort(known[some], axis=1, kind="stable")[:, :most]  # the unknown ones first
+        row = np.arange(len(some))[:, None]
+        unknown = ~known[some][row, where]
+        block = precision[:, where[:, :, None], where[:, None, :]]
+        block = np.where(unknown[:, :, None] & unknown[:, None, :], block, np.eye(most))
+        pushed = np.stack([rest_weighted[:, some[:, None], where], powers_weighted[:, some[:, None], where]], axis=-1)
+        pushed *= unknown[..., None]
+        solved = np.linalg.solve(block, pushed)
+        square[:, some] -= (pushed[..., 0] * solved[..., 0]).sum(axis=2)
+        own[:, some] -= (pushed[..., 1] * solved[..., 1]).sum(axis=2)
+        crossed[:, some] -= (pushed[..., 0] * solved[..., 1]).sum(axis=2)
+        logdet[:, some] += np.linalg.slogdet(block)[1]
+    misfit = np.maximum(square - crossed**2 / (own + 1 / SLOPE**2), 0.0)
+    share = np.array([[place.share] for place in places])
+    left = np.where(member, np.maximum(1 - misfit * share, _WITHOUT), 1.0)
+    logdet += np.log1p(np.maximum(own, 0.0) * SLOPE**2) + np.log(left)
+    misfit /= left
+    windows = voltages.shape[1]
+    return Fit(-((DF + windows) * np.log1p(misfit / DF) + logdet) / 2, misfit)
