@@ -1,9 +1,9 @@
 """The life of what is found about usage points: proposed, accepted, withdrawn.
 
 A change is proposed when it is likelier than not, accepted when its confidence is that of the settings at two steps
-that follow one another, or at once where it is beyond doubt; a mismatch of the record at two whole days apart. What is
-accepted is believed from then on. A proposal is withdrawn when nothing speaks for it any more, an acceptance when the
-meter shows within days that it is where it was.
+that follow one another, or at once where it is beyond doubt or several move together; a mismatch of the record at two
+whole days apart. What is accepted is believed from then on. A proposal is withdrawn when nothing speaks for it any
+more, an acceptance when the meter shows within days that it is where it was.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MOVED, REPHASED, MISMATCH = "METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", 
 PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
 
 _BEYOND_DOUBT = 15.0  # nats over the odds
+_CABLE = 2  # others that show the same move: then it is a cable that was moved
 _TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
 _LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
 _MOST = 0.9999
@@ -147,6 +148,8 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
         changes.last[one.point] = one
         changes.count[one.point, one.kind] = max(one.ordinal, changes.count.get((one.point, one.kind), 0))
         if one.state == ACCEPTED:
+            if one.kind == MOVED:
+                step.memory.moves.append((step.slot, one.previous, one.current))
             _believe(step.memory, one, step.slot)
         elif one.point in taken_back:
             step.memory.beliefs.pop(one.point, None)
@@ -225,7 +228,8 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
     )
     lasted = slot - since
     sure = finding.confidence >= step.accept
-    if sure and (lasted >= DAY if mismatch else lasted >= STEP or score >= _BEYOND_DOUBT or score == gathered):
+    plain = score >= _BEYOND_DOUBT or score == gathered or scores.together[n] >= _CABLE
+    if sure and (lasted >= DAY if mismatch else lasted >= STEP or plain):
         return replace(finding, state=ACCEPTED, accepted=True)
     if running and before is not None:
         return replace(finding, detected=before.detected, effective=before.effective, within=before.within)

@@ -53,6 +53,7 @@ class Memory:
         recorded: what the record last said of each: transformer and phase.
         updated: of whom it has said something new since decisions were last made.
         held: of whom a change is proposed: what they show is not what they have always shown.
+        moves: the last ones that were accepted: slot, and transformers from which to which.
     """
 
     points: dict[str, int] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class Memory:
     recorded: dict[str, tuple[str, int]] = field(default_factory=dict)
     updated: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
+    moves: list[tuple[int, str, str]] = field(default_factory=list)
 
     def copy(self) -> Memory:
         """One that goes its own way."""

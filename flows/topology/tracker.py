@@ -35,6 +35,7 @@ _DAYLONG, _YOUNG = 24, 0.4  # so many steps tell what it shows in the course of 
 _DOUBT = -3.0  # margin from which on a meter vouches for nobody
 _PLAIN = 3.0  # margin from which on a meter is not asked about, as long as it fits
 _FITS = 1.2  # misfit per window up to which it fits
+_MORE, _LITTLE = 2.5, 0.2  # times, and above, what it usually is
 _GREAT = 4.0  # misfit beyond which more of it says nothing more
 _MOST_MISFIT = 2.0  # of a finding that contradicts the record
 _TOGETHER = (6.0, 4.0, 7.0)  # score from which on others vouch, what of theirs does not count, and the most that does
@@ -52,6 +53,7 @@ class Scores:
         phase: 0, 1, 2 for A, B, C where a phase is told apart, else -1.
         order: which order of the meter's terminals that is.
         misfit: of it, per window; about 1 where it fits.
+        together: how many others show the same move.
     """
 
     change: Floats
@@ -60,6 +62,7 @@ class Scores:
     phase: Ints
     order: Ints
     misfit: Floats
+    together: Ints
 
 
 def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[Scores, Record]:
@@ -92,7 +95,8 @@ def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[
         found, misfit = _look(memory, here, record, at, everybody=everybody)
         _note(memory, at, short, found, misfit)
         scores.append(_scores(memory, at, short, found, record, here, slot))
-    best = _together(reduce(_better, scores), record)
+    memory.moves = [move for move in memory.moves if move[0] > slot - SPANS[-1]]
+    best = _together(reduce(_better, scores), record, memory.moves, near)
     if everybody:
         day = span(DAY)
         best = _mismatches(best, memory, day, at, Record(transformer, phase, day.phased, near.candidates), slot)
@@ -111,7 +115,8 @@ def _look(memory: Memory, span: Span, record: Record, at: Ints, *, everybody: bo
     odd: Bools = np.asarray((memory.ring[at, :, -1] <= _PLAIN).any(axis=1))
     worst = np.zeros(len(at))
     np.fmax.at(worst, span.signals.meter, fit.misfit / windows)
-    np.logical_or.at(odd, span.signals.meter, ~(fit.misfit <= _FITS * windows))
+    odd |= worst > np.minimum(_FITS, _MORE * memory.usual[at] + _LITTLE)
+    np.logical_or.at(odd, span.signals.meter, np.isnan(fit.misfit))
     asked = np.flatnonzero(odd & (span.signals.terminals > 0))
     found = found_in(span.signals, record, fits(span.signals, places, record, place, asked))
     return found, np.where(np.isfinite(found.misfit), found.misfit, worst)
@@ -152,6 +157,7 @@ def _scores(memory: Memory, at: Ints, short: int, found: Findings, record: Recor
         _phase(span, record, found),
         found.other_order,
         found.misfit,
+        np.zeros(len(at), np.int64),
     )
 
 
@@ -167,18 +173,25 @@ def _better(one: Scores, other: Scores) -> Scores:
     return Scores(*(np.where(first, getattr(one, name), getattr(other, name)) for name in Scores.__dataclass_fields__))
 
 
-def _together(scores: Scores, record: Record) -> Scores:
-    """Let those vouch for one another that show the same move."""
+def _together(scores: Scores, record: Record, moves: list[tuple[int, str, str]], near: Neighbourhood) -> Scores:
+    """Let those vouch for one another that show the same move, or of whom it has just been accepted."""
     least, less, most = _TOGETHER
     some = np.flatnonzero((scores.change >= least) & (scores.transformer != record.transformer))
-    if len(some) < 2:
+    number = {transformer: n for n, transformer in enumerate(near.transformers)}
+    count = len(near.transformers)
+    done = [number[a] * count + number[b] for _, a, b in moves if a in number and b in number]
+    if len(some) + len(done) < 2 or not len(some):
         return scores
-    move = record.transformer[some] * len(record.phased) + scores.transformer[some]
-    _, group = np.unique(move, return_inverse=True)
-    vouched = np.minimum(scores.change[some], most + less) - less
-    change = scores.change.copy()
-    change[some] += np.minimum(np.bincount(group, vouched)[group] - vouched, most)
-    return replace(scores, change=change)
+    shown = record.transformer[some] * count + scores.transformer[some]
+    kinds, group = np.unique(np.concatenate([shown, np.array(done, np.int64)]), return_inverse=True)
+    vouched = np.full(len(group), most)
+    vouched[: len(some)] = np.minimum(scores.change[some], most + less) - less
+    change, together = scores.change.copy(), scores.together.copy()
+    whole, members_ = np.bincount(group, vouched, len(kinds)), np.bincount(group, minlength=len(kinds))
+    mine = group[: len(some)]
+    change[some] += np.minimum(whole[mine] - vouched[: len(some)], most)
+    together[some] = members_[mine] - 1
+    return replace(scores, change=change, together=together)
 
 
 def _mismatches(scores: Scores, memory: Memory, span: Span, at: Ints, record: Record, slot: int) -> Scores:
@@ -199,4 +212,5 @@ def _mismatches(scores: Scores, memory: Memory, span: Span, at: Ints, record: Re
         np.where(told, _phase(span, record, found), scores.phase),
         np.where(told, found.other_order, scores.order),
         np.where(told, found.misfit, scores.misfit),
+        scores.together,
     )
