@@ -118,7 +118,10 @@ def run(
         set_up_process(settings)
         dataflow = Dataflow("all" if len(chosen) > 1 else chosen[0].replace("-", "_"))
         for one in chosen:
-            APPLICATIONS[one].kafka(settings, dataflow)
+            if one == Flow.TOPOLOGY and Flow.LINE_LOSS in chosen:
+                topology.kafka_flow(settings, dataflow, shared=True)
+            else:
+                APPLICATIONS[one].kafka(settings, dataflow)
         try:
             cli_main(
                 dataflow,

@@ -101,6 +101,8 @@ def topology_flow(
     sinks: Sinks,
     rules: FlowRules,
     flow: Dataflow | None = None,
+    *,
+    shared: bool = False,
 ) -> Dataflow:
     """The dataflow.
 
@@ -111,17 +113,19 @@ def topology_flow(
         sinks: where results go.
         rules: how results are made.
         flow: a dataflow that this one is to be part of; None: one of its own.
+        shared: another flow of the process reads the meters and the network, too, and tells what of it is refused.
     """
     flow = flow or Dataflow(NAME)
     versions = op.input("topology_network", flow, network)
     readings = None if meters is None else op.input("topology_meters", flow, meters)
     values = None if units is None else op.input("topology_units", flow, units)
-    follow(readings, values, versions, sinks, rules)
-    incoming = [one for one in (readings, values) if one is not None]
-    read = op.merge("topology_read", *incoming)
-    dead = op.merge("topology_all_read", read, versions)
-    output("topology_dead_letters", op.flat_map("topology_refused", dead, frames("dead")), sinks.dead)
-    output("topology_late", op.flat_map("topology_too_late", read, frames("late")), sinks.late)
+    follow(readings, values, versions, sinks, rules, shared=shared)
+    told = [one for one in (None if shared else readings, values) if one is not None]
+    if told:
+        read = op.merge("topology_read", *told)
+        dead = read if shared else op.merge("topology_all_read", read, versions)
+        output("topology_dead_letters", op.flat_map("topology_refused", dead, frames("dead")), sinks.dead)
+        output("topology_late", op.flat_map("topology_too_late", read, frames("late")), sinks.late)
     return flow
 
 
@@ -133,6 +137,7 @@ def follow(
     rules: FlowRules,
     *,
     passing: bool = False,
+    shared: bool = False,
 ) -> tuple[Stream[Batch], Stream[Batch]] | None:
     """Follow the topology in a dataflow.
 
@@ -143,6 +148,7 @@ def follow(
         sinks: where results go.
         rules: how results are made.
         passing: let readings and versions pass through, each after what was accepted before it.
+        shared: as of ``topology_flow``.
 
     Returns:
         Where they pass, the readings, and the versions together with those of accepted changes.
@@ -162,7 +168,8 @@ def follow(
     output("topology_change", op.flat_map("topology_changes", outcomes, frames("changes")), sinks.topology_change)
     accepted = op.filter("topology_of_meters", outcomes, lambda item: isinstance(item[1], Outcome))
     output("topology_versions", op.flat_map("topology_accepted", accepted, frames("versions")), sinks.network)
-    output("topology_late_here", op.flat_map("topology_too_late_here", outcomes, frames("late")), sinks.late)
+    late = op.filter("topology_late_to_tell", outcomes, lambda item: not (shared and isinstance(item[1], Outcome)))
+    output("topology_late_here", op.flat_map("topology_too_late_here", late, frames("late")), sinks.late)
     if sinks.counts is not None:
         every_count = op.merge("topology_all_counts", *counts, op.map("topology_count", outcomes, _count_outcome))
         op.output("topology_counts", every_count, sinks.counts)

@@ -16,6 +16,7 @@ from connectors.file_source import FileSource
 from connectors.files import topic_paths
 from flows.streaming.event_time import SECOND
 from flows.streaming.shards import narrowed
+from flows.streaming.steps import frames, output
 from flows.topology.flow import FlowRules, Sinks, follow, topology_flow
 from flows.topology.shard import DEVICE, METER_TOPIC, NETWORK_TOPIC, TIME, TopologyRules
 from flows.topology.slots import READING
@@ -62,12 +63,13 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
     return FlowRules(topology, switching, replay, not replay, pace, None if store is None else store / JOURNALS)
 
 
-def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -> Dataflow:
+def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None, *, shared: bool = False) -> Dataflow:
     """The flow on the Kafka cluster of the settings, by default those of the process's environment.
 
     Args:
         settings: the settings.
         flow: a dataflow that this one is to be part of.
+        shared: the line losses are part of it, too, and tell what of the readings is refused.
     """
     settings = settings or load_settings()
     if flow is None:
@@ -90,7 +92,7 @@ def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -
         late={"kafka": LetterSink(config, LATE_SUFFIX, topic_prefix=prefix)},
         counts=MetricsSink(),
     )
-    return topology_flow(meters, units, network, sinks, rules, flow)
+    return topology_flow(meters, units, network, sinks, rules, flow, shared=shared)
 
 
 def replay_flow(settings: Settings, folder: Path, flow: Dataflow | None = None) -> tuple[Dataflow, FileSource]:
@@ -156,11 +158,18 @@ class Follower:
         self._units = _units_of(settings, folder, self._rules)
         self._feedback = settings.topology.feedback
         self._sinks = Sinks(
-            topology_change={"parquet": parquet_sink(settings, contract(TOPOLOGY_CHANGE))}, counts=MetricsSink()
+            topology_change={"parquet": parquet_sink(settings, contract(TOPOLOGY_CHANGE))},
+            late={"parquet": parquet_sink(settings, contract(DEAD_LETTER), writer="topology_late")},
+            dead={"parquet": parquet_sink(settings, contract(DEAD_LETTER), writer="topology")},
+            counts=MetricsSink(),
         )
 
     def __call__(self, readings: Stream[Batch], versions: Stream[Batch]) -> tuple[Stream[Batch], Stream[Batch]]:
         """The readings and the versions of the network, with those of the accepted changes among them."""
         units = None if self._units is None else op.input("topology_units", readings.flow(), self._units)
-        passed = follow(readings, units, versions, self._sinks, self._rules, passing=self._feedback)
+        if units is not None:
+            dead, late = (op.flat_map(f"topology_{name}_here", units, frames(name)) for name in ("dead", "late"))
+            output("topology_dead_letters", dead, self._sinks.dead)
+            output("topology_late", late, self._sinks.late)
+        passed = follow(readings, units, versions, self._sinks, self._rules, passing=self._feedback, shared=True)
         return passed or (readings, versions)

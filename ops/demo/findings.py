@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from connectors.simulation.write import SUMMARY
 from flows.streaming.network import REGION
+from ops.report.changes import matched_changes, unexplained_changes
 from ops.report.data import METER_ENERGY, Results, Truth, dataset_files
 from ops.report.ieds import matched, unexplained
 from ops.report.totals import per_element
@@ -19,14 +21,16 @@ from sinks.rows import highest_revision
 _NO_FLOW = "no flow yet"
 _ROUNDING_KWH = 0.01
 _CLOCK_SECONDS = 60
+_AT_ONCE_HOURS = 0.1
 _EXCHANGE_KWH = 1.0  # over the whole time, gains and gaps at its end included
 # What only flows find that are not there yet, and of what kind it is.
-_UNWATCHED = {
-    "METER_TRANSFORMER": "meters moved",
-    "METER_PHASE": "meters re-phased",
-    "WRONG": "wrong records",
+_UNWATCHED = {"FEEDER_FAULT": "cable faults"}
+_TOPOLOGY = {
+    "METER_TRANSFORMER_CHANGED": "meters moved",
+    "METER_PHASE_CHANGED": "meters re-phased",
+    "WRONG_TRANSFORMER": "wrong transformers",
+    "WRONG_PHASE": "wrong phases",
     "SWITCHING": "re-supplies",
-    "FEEDER_FAULT": "cable faults",
     "DE_ENERGISED": "stations dark",
 }
 
@@ -68,6 +72,7 @@ def findings_of(
         *_registers(truth, energies, truth_folder),
         *_clocks(truth, energies),
         *_ieds(results, truth),
+        *_topology(results, truth),
         *_unwatched(truth),
     ]
     return pl.DataFrame(rows, schema=list(Finding._fields), orient="row")
@@ -170,6 +175,28 @@ def _ieds(results: Results, truth: Truth) -> Iterator[Finding]:
     others = unexplained(truth.events, results.anomalies).height
     if events.height:
         yield Finding("IED anomalies", "", f"{results.anomalies.height}", f"{others} of nothing injected")
+
+
+def _topology(results: Results, truth: Truth) -> Iterator[Finding]:
+    """What was changed in the grid, and how soon that was known."""
+    if results.changes is None:
+        return
+    events = matched_changes(truth.events, results.changes)
+    for kind, what in _TOPOLOGY.items():
+        rows = events.filter(pl.col("kind") == kind)
+        if not rows.height:
+            continue
+        found = rows.drop_nulls("found")
+        note = ""
+        if found.height and not kind.startswith("WRONG"):
+            hours = ((found["found"] - found["start"]).dt.total_milliseconds() / 3.6e6).to_numpy()
+            off = ((found["at"] - found["start"]).dt.total_milliseconds() / 6e4).to_numpy()
+            at_once = hours.max() < _AT_ONCE_HOURS
+            note = "at once" if at_once else f"after {np.median(hours):.1f} h, dated to {np.abs(off).max():.0f} min"
+        yield Finding(what, f"{rows.height}", f"{found.height} found", note)
+    others = unexplained_changes(truth.events, results.changes)
+    if others.height:
+        yield Finding("changes of meters", "", f"{others.height}", "of nothing injected")
 
 
 def _unwatched(truth: Truth) -> Iterator[Finding]:

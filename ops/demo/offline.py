@@ -62,7 +62,7 @@ def run_offline(folder: Path, options: Options) -> Demo:
     out.print(f"simulating {options.meters:,} meters, {options.days:g} days")
     with share_progress("simulating") as progress:
         write_simulation(Simulation(options), given, progress)
-    out.print("working out the line losses, and what is wrong with the IEDs")
+    out.print("working out the line losses, what is wrong with the IEDs, and what changed in the grid")
     # In small batches, as on Kafka, and every revision kept: the report shows what was restated.
     settings = load_settings(
         environ={},
@@ -71,7 +71,7 @@ def run_offline(folder: Path, options: Options) -> Demo:
             "runtime": {"replay_batch_rows": _BATCH_ROWS},
         },
     )
-    every = replay_folder(settings, given, 1, (Flow.LINE_LOSS, Flow.IED_SUPERVISION))
+    every = replay_folder(settings, given, 1, (Flow.LINE_LOSS, Flow.IED_SUPERVISION, Flow.TOPOLOGY))
     for flow, counts in every.items():
         out.print(accounting_table(counts, APPLICATIONS[flow].messages))
     return compare(folder, given / f"{NETWORK}.parquet", every[Flow.LINE_LOSS])

@@ -20,6 +20,7 @@ from sinks.rows import highest_revision
 LINE_LOSS = contract("grid.line-loss.v1")
 METER_ENERGY = contract("grid.meter-energy.v1")
 IED_ANOMALY = contract("grid.ied-anomaly.v1")
+TOPOLOGY_CHANGE = contract("grid.topology-change.v1")
 DEAD_LETTER = contract("grid.dead-letter.v1")
 NETWORK = contract("grid.network.v1")
 
@@ -55,6 +56,7 @@ class Results:
         meters: how many meters there are energies of.
         profiles: energies of the meters that are suspected: meter_id, window_start, import_kwh, export_kwh.
         anomalies: of IEDs, of each the row of the highest revision; None where there is no such dataset.
+        changes: of the topology, the same.
     """
 
     losses: pl.DataFrame
@@ -63,6 +65,7 @@ class Results:
     meters: int
     profiles: pl.DataFrame
     anomalies: pl.DataFrame | None = None
+    changes: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,12 @@ def read_results(folder: Path, truth: Truth = NO_TRUTH) -> Results:
     anomalies = None
     if (folder / IED_ANOMALY.dataset).is_dir():
         anomalies = highest_revision(_dataset(folder, IED_ANOMALY, IED_ANOMALY.polars), IED_ANOMALY.identity)
-    return Results(with_truth(latest, truth.areas), restated, letters, _count_meters(folder), profiles, anomalies)
+    changes = None
+    if (folder / TOPOLOGY_CHANGE.dataset).is_dir():
+        rows = _dataset(folder, TOPOLOGY_CHANGE, TOPOLOGY_CHANGE.polars)
+        changes = highest_revision(rows, TOPOLOGY_CHANGE.identity)
+    known = with_truth(latest, truth.areas)
+    return Results(known, restated, letters, _count_meters(folder), profiles, anomalies, changes)
 
 
 def read_network(path: Path) -> pl.DataFrame:
