@@ -102,6 +102,7 @@ class TopologyShard:
         self._made: dict[int, list[tuple[str, str, str]]] = {}  # by slot, what those steps decided
         self._said: dict[str, Row] = {}  # the last row of each change that was said before it was settled
         self._stands: dict[str, Row] = {}  # the last settled one of those
+        self._unsure: set[str] = set()  # who was killed may not have sent what it was about to say
         self._near: Neighbourhood | None = None
         self._near_valid = (MAXIMUM, MINIMUM)
 
@@ -155,7 +156,7 @@ class TopologyShard:
         for key, finding in self._ahead.items():
             old = self._said.get(key)
             row = row_of(finding, self.rules.interval, revision)
-            if old is None or not _same(row, old):
+            if old is None or not _same(row, old) or key in self._unsure:
                 rows.append(_above(row, old))
         for key, old in self._said.items():
             if key in self._ahead or is_taken_back(old):
@@ -166,6 +167,7 @@ class TopologyShard:
             elif not _same(stands, old):
                 rows.append(_above(stands, old))
         self._said |= {row["change_id"]: row for row in rows}
+        self._unsure -= self._ahead.keys()
         return self._outcome(rows, [], [], {}, rows)
 
     # ------------------------------------------------------------------- steps
@@ -252,7 +254,9 @@ class TopologyShard:
 
     def remember(self, rows: Iterable[Row]) -> None:
         """Take for said what a process said ahead that was killed before it made a snapshot; in its order."""
-        self._said |= {row["change_id"]: row for row in rows}
+        remembered = {row["change_id"]: row for row in rows}
+        self._said |= remembered
+        self._unsure |= remembered.keys()
 
     def dump(self) -> bytes:
         """The state as bytes."""

@@ -120,6 +120,7 @@ class SwitchingShard:
         self._waiting: list[pl.DataFrame] = []
         self._said: dict[str, Row] = {}
         self._stands: dict[str, Row] = {}
+        self._unsure: set[str] = set()  # who was killed may not have sent what it was about to say
         self._grid: _Grid | None = None
         self._grid_valid = (MAXIMUM, MINIMUM)
         self._supply: Supply | None = None
@@ -170,7 +171,7 @@ class SwitchingShard:
         latest = {row["change_id"]: row for row in ahead}
         for key, row in latest.items():
             old = self._said.get(key)
-            if old is None or {**row, "revision": 0} != {**old, "revision": 0}:
+            if old is None or {**row, "revision": 0} != {**old, "revision": 0} or key in self._unsure:
                 rows.append({**row, "revision": max(row["revision"], 0 if old is None else old["revision"] + 1)})
         for key, old in self._said.items():
             if key not in latest and not is_taken_back(old):
@@ -178,6 +179,7 @@ class SwitchingShard:
                 again = old["revision"] + 1
                 rows.append(withdrawn(old, again) if stands is None else {**stands, "revision": again})
         self._said |= {row["change_id"]: row for row in rows}
+        self._unsure -= latest.keys()
         return self._outcome(rows, [], {}, rows)
 
     def _settle(self, until: int, counts: dict[str, int]) -> list[Row]:
@@ -283,7 +285,9 @@ class SwitchingShard:
 
     def remember(self, rows: Iterable[Row]) -> None:
         """Take for said what a process said ahead that was killed before it made a snapshot; in its order."""
-        self._said |= {row["change_id"]: row for row in rows}
+        remembered = {row["change_id"]: row for row in rows}
+        self._said |= remembered
+        self._unsure |= remembered.keys()
 
     def dump(self) -> bytes:
         """The state as bytes."""

@@ -21,7 +21,7 @@ RULES = SwitchingRules(120 * SECOND, 3600 * SECOND, SECOND)
 HOUR = 3600
 
 
-def _network() -> pl.DataFrame:
+def switching_network() -> pl.DataFrame:
     """Two feeders that meet at an open tie; a station between two switches, a customer behind its transformer."""
     rows = [
         ("S", "Substation", None, None, None, None, None),
@@ -30,10 +30,10 @@ def _network() -> pl.DataFrame:
         ("F2", "Feeder", "S", None, None, None, None),
         ("F1-XCBR1", "Breaker", "F1", "BB", "a", False, "FTU-F1"),
         ("F2-XCBR1", "Breaker", "F2", "BB", "z", False, "FTU-F2"),
-        ("T1-XSWI1", "LoadBreakSwitch", "F1", "a", "b", False, "FTU-T1"),
-        ("T1-XSWI2", "LoadBreakSwitch", "F1", "b", "z", True, "FTU-T1"),
-        ("T1", "PowerTransformer", "F1", "b", "lv", None, None),
-        ("U1", "UsagePoint", "T1", "lv", None, None, "M1"),
+        ("ST1-XSWI1", "LoadBreakSwitch", "F1", "a", "b", False, "FTU-T1"),
+        ("ST1-XSWI2", "LoadBreakSwitch", "F1", "b", "z", True, "FTU-T1"),
+        ("ST1", "PowerTransformer", "F1", "b", "lv", None, None),
+        ("SU1", "UsagePoint", "ST1", "lv", None, None, "M1"),
     ]
     names = ("element_id", "kind", "container_id", "terminal_1", "terminal_2", "normal_open", "measuring_device_id")
     schema = contract("grid.network.v1").polars
@@ -56,7 +56,7 @@ def _values(*rows: tuple[float, str, str, float]) -> pl.DataFrame:
     ).with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
 
 
-def _day() -> pl.DataFrame:
+def switching_day() -> pl.DataFrame:
     """Power every ten minutes; a station is cut off, supplied from the other side, put back; one false opening."""
     rows = [
         (t, unit, point, value)
@@ -82,7 +82,7 @@ def _day() -> pl.DataFrame:
 class _Running:
     def __init__(self) -> None:
         self.shard = SwitchingShard(RULES)
-        self.shard.take([], [batch_of(_network(), "grid.network.v1", None)])
+        self.shard.take([], [batch_of(switching_network(), "grid.network.v1", None)])
         self.said: list[Row] = []
         self.counts = {"used": 0, "duplicate": 0, "late": 0}
         self.newest = 0
@@ -117,21 +117,26 @@ class _Running:
 
 def _expected() -> _Running:
     run = _Running()
-    run.take(_day())
+    run.take(switching_day())
     run.end()
     return run
 
 
+def switching_rows() -> list[Row]:
+    """What is to be said of that day."""
+    return list(_expected().standing().values())
+
+
 def test_a_station_is_cut_off_supplied_from_the_other_side_and_put_back() -> None:
     rows = list(_expected().standing().values())
-    of_station = [(r["kind"], r["previous"], r["current"]) for r in rows if r["element_id"] == "T1"]
+    of_station = [(r["kind"], r["previous"], r["current"]) for r in rows if r["element_id"] == "ST1"]
     assert of_station == [
         ("DE_ENERGISED", "F1", None),
         ("RE_ENERGISED", None, "F2"),
         ("SUPPLY_CHANGED", "F2", "F1+F2"),
         ("SUPPLY_CHANGED", "F1+F2", "F1"),
     ]
-    opening = next(r for r in rows if r["element_id"] == "T1-XSWI1")
+    opening = next(r for r in rows if r["element_id"] == "ST1-XSWI1")
     evidence = {one["key"]: one["value"] for one in opening["evidence"]}
     assert (opening["previous"], opening["current"], opening["state"]) == ("closed", "open", "ACCEPTED")
     assert evidence["transformers_de_energised"] == evidence["customers_de_energised"] == "1"
@@ -149,7 +154,7 @@ def test_a_station_is_cut_off_supplied_from_the_other_side_and_put_back() -> Non
     looks=st.booleans(),
 )
 def test_order_duplicates_and_restarts_change_nothing(seed: int, lateness: int, twice: float, looks: bool) -> None:
-    chance, day = random.Random(seed), _day()
+    chance, day = random.Random(seed), switching_day()
     both = pl.concat([day, day.filter(pl.Series([chance.random() < twice for _ in range(day.height)]))])
     arrival = both["time"].to_physical() + pl.Series(
         [int(chance.random() * lateness * SECOND) for _ in range(both.height)]
@@ -179,12 +184,12 @@ def test_order_duplicates_and_restarts_change_nothing(seed: int, lateness: int, 
 @pytest.mark.parametrize("again", [False, True])
 def test_an_opening_is_said_before_it_is_settled(again: bool) -> None:
     run = _Running()
-    run.take(_day().filter(pl.col("time").to_physical() < START + 3 * HOUR * SECOND))
-    run.take(_day().filter(pl.col("time").to_physical() == START + 3 * HOUR * SECOND))
+    run.take(switching_day().filter(pl.col("time").to_physical() < START + 3 * HOUR * SECOND))
+    run.take(switching_day().filter(pl.col("time").to_physical() == START + 3 * HOUR * SECOND))
     before = len(run.said)
     run.look_ahead()
     if again:
         run.look_ahead()
     ahead = run.said[before:]
-    assert {row["element_id"] for row in ahead} == {"T1-XSWI1", "T1-XSWI2", "T1"}
+    assert {row["element_id"] for row in ahead} == {"ST1-XSWI1", "ST1-XSWI2", "ST1"}
     assert len(ahead) == len({row["change_id"] for row in ahead})
