@@ -8,7 +8,17 @@ import typer
 from rich.table import Table
 
 from flows.ied_supervision.wiring import rules_of
-from ops import dlq_cli, explain_cli, produce_cli, report_cli, run_cli, schemas_cli, simulate_cli, topics_cli
+from ops import (
+    dlq_cli,
+    explain_cli,
+    network_cli,
+    produce_cli,
+    report_cli,
+    run_cli,
+    schemas_cli,
+    simulate_cli,
+    topics_cli,
+)
 from ops.console import Config, OneLineErrors, errors_as_status, out, settings_of
 from ops.demo.command import demo
 from ops.services import cli as services_cli
@@ -17,8 +27,8 @@ from ops.settings import check_clients, explain
 app = typer.Typer(
     name="gridflow",
     cls=OneLineErrors,
-    help="Line losses and IED anomalies of a power distribution grid from its raw telemetry, while they happen "
-    "(IEC TR 63353).",
+    help="Line losses, IED anomalies and topology changes of a power distribution grid from its raw telemetry, while "
+    "they happen (IEC TR 63353).",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
@@ -32,6 +42,7 @@ app.command()(report_cli.report)
 app.add_typer(topics_cli.app, name="topics")
 app.add_typer(schemas_cli.app, name="schemas")
 app.add_typer(dlq_cli.app, name="dlq")
+app.add_typer(network_cli.app, name="network")
 app.add_typer(explain_cli.app, name="explain")
 app.add_typer(services_cli.app, name="services")
 

@@ -1,0 +1,91 @@
+"""The network as a table: by the record, and by what was found since."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from flows.topology.rows import change_frame
+from ops.cli import app
+from tests.flows.topology.grid import START
+from tests.flows.topology.test_switching import switching_network, switching_rows
+
+HOUR = 3_600_000_000
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    given, results = tmp_path / "given", tmp_path / "results"
+    given.mkdir()
+    (results / "topology_change" / "date=2026-09-21").mkdir(parents=True)
+    switching_network().write_parquet(given / "grid.network.v1.parquet")
+    moved = {
+        "element_id": "SU1",
+        "change_id": "SU1/METER_PHASE_CHANGED/1",
+        "kind": "METER_PHASE_CHANGED",
+        "previous": "A",
+        "current": "B",
+        "state": "ACCEPTED",
+        "effective_time": START + 5 * HOUR,
+        "detected_time": START + 9 * HOUR,
+        "confidence": 0.99,
+        "revision": 3,
+        "evidence": [{"key": "phase", "value": "B"}],
+    }
+    rows = [
+        {**row, **{name: int(row[name].timestamp() * 1_000_000) for name in ("effective_time", "detected_time")}}
+        for row in switching_rows()
+    ]
+    frame = change_frame([*rows, moved])
+    frame.write_parquet(results / "topology_change" / "date=2026-09-21" / "part.parquet")
+    return given, results
+
+
+def _run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["network", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def _at(hours: float) -> str:
+    moment = pl.Series([START + int(hours * HOUR)]).cast(pl.Datetime("us", "UTC"))[0]
+    return str(moment.isoformat())
+
+
+@pytest.mark.parametrize(("hours", "fed"), [(1, "F1"), (2.01, "de-energised"), (3, "F2"), (8, "F1")])
+def test_who_feeds_a_station_at_a_time(folders: tuple[Path, Path], hours: float, fed: str) -> None:
+    given, results = folders
+    shown = _run("show", "--input", str(given), "--output", str(results), "--at", _at(hours))
+    row = next(line for line in shown.splitlines() if "ST1" in line)
+    assert fed in row
+
+
+def test_what_differs_between_two_times(folders: tuple[Path, Path]) -> None:
+    given, results = folders
+    common = ("--input", str(given), "--output", str(results))
+    shown = _run("diff", *common, "--since", _at(1), "--until", _at(3))
+    assert "ST1-XSWI1" in shown
+    assert "position" in shown
+    assert "fed by" in shown
+    assert "phases" not in shown
+    assert "phases" in _run("diff", *common)
+    assert "nothing differs" in _run("diff", *common, "--since", _at(7), "--until", _at(8))
+
+
+def test_all_elements_as_json(folders: tuple[Path, Path]) -> None:
+    given, results = folders
+    found = {one["mRID"]: one for one in json.loads(_run("show", "--input", str(given), "--json"))}
+    assert found["ST1-XSWI2"]["open"] is True
+    assert found["ST1"]["class"] == "PowerTransformer"
+    later = json.loads(_run("show", "--input", str(given), "--output", str(results), "--json", "--at", _at(3)))
+    assert next(one for one in later if one["mRID"] == "ST1-XSWI2")["open"] is False
+
+
+def test_a_wrong_time_is_one_line(folders: tuple[Path, Path]) -> None:
+    result = CliRunner().invoke(app, ["network", "show", "--input", str(folders[0]), "--at", "yesterday"])
+    assert result.exit_code == 2
+    assert "--at: 'yesterday'" in result.output
