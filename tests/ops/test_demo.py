@@ -38,12 +38,12 @@ def test_it_shows_what_was_injected_beside_what_was_found(folder: Path) -> None:
     for words in ("Line losses", "Injected and found", "not accounted for"):
         assert (words in result.stdout) is (words != "not accounted for")
     assert (folder / "report.html").stat().st_size > 1_000_000
-    for dataset in ("line_loss", "meter_energy", "dead_letter"):
+    for dataset in ("line_loss", "meter_energy", "topology_change", "dead_letter"):
         assert (folder / "results" / dataset).is_dir()
     # Every kind of event has its line.
     events = pl.read_parquet(folder / "input" / "truth" / "events.parquet")
     assert events["kind"].n_unique() >= 15
-    for words in ("thieves", "clocks", "re-phased", "wrong records", "faults", "IED", "roll-overs", "exchanged"):
+    for words in ("thieves", "clocks", "re-phased", "wrong phases", "faults", "IED", "roll-overs", "exchanged"):
         assert words in " ".join(result.stdout.split())
 
 
