@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -57,6 +58,36 @@ def withdrawn(row: Row, revision: int) -> Row:
 def is_taken_back(row: Row) -> bool:
     """Whether a row takes back one that was said ahead."""
     return any(one["key"] == "withdrawn" for one in row["evidence"])
+
+
+def same(row: Row, old: Row) -> bool:
+    """Whether two rows differ by nothing but their revisions."""
+    return {**row, "revision": 0} == {**old, "revision": 0}
+
+
+def above(row: Row, old: Row | None) -> Row:
+    """A row with a revision higher than that of an earlier one, settled ones odd as before."""
+    if old is None or row["revision"] > old["revision"]:
+        return row
+    revision = old["revision"] + 1
+    return {**row, "revision": revision + (revision + row["revision"]) % 2}
+
+
+def in_place_of(said: Mapping[str, Row], stands: Mapping[str, Row], revision: int = 0) -> list[Row]:
+    """What is to be said where what was said ahead is not found any more.
+
+    Args:
+        said: the last row of each change that was said ahead.
+        stands: what is settled of them; those that are not in it were none.
+        revision: of the rows, at least.
+    """
+    rows = []
+    for key, old in said.items():
+        if key in stands:
+            rows += [] if same(stands[key], old) else [above(stands[key], old)]
+        elif not is_taken_back(old):
+            rows.append(withdrawn(old, max(revision, old["revision"] + 1)))
+    return rows
 
 
 def change_frame(rows: list[Row]) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from flows.streaming.packing import pack, unpack
 from flows.topology.changes import Changes, Finding, Step, decide
 from flows.topology.memory import Memory
 from flows.topology.neighbourhood import Neighbourhood, neighbourhood
-from flows.topology.rows import Row, change_frame, is_taken_back, row_of, withdrawn
+from flows.topology.rows import Row, above, change_frame, in_place_of, row_of, same
 from flows.topology.slots import Slots
 from flows.topology.tracker import DAY, STEP, step
 from flows.topology.versions import versions_of
@@ -135,8 +135,8 @@ class TopologyShard:
         """The input has ended: make all steps that it allows."""
         newest = self.watermark.newest
         rows, versions = ([], []) if newest == MINIMUM else self._settle(newest)
-        rows += [withdrawn(row, row["revision"] + 1) for row in self._said.values() if not is_taken_back(row)]
-        self._said = {}
+        rows += in_place_of(self._said, self._stands)
+        self._said, self._stands = {}, {}
         self.watermark.value = max(self.watermark.value, newest)
         return self._outcome(rows, versions, [], {"used": 0, "duplicate": 0, "late": 0})
 
@@ -156,16 +156,10 @@ class TopologyShard:
         for key, finding in self._ahead.items():
             old = self._said.get(key)
             row = row_of(finding, self.rules.interval, revision)
-            if old is None or not _same(row, old) or key in self._unsure:
-                rows.append(_above(row, old))
-        for key, old in self._said.items():
-            if key in self._ahead or is_taken_back(old):
-                continue
-            stands = self._stands.get(key)
-            if stands is None:
-                rows.append(withdrawn(old, max(revision, old["revision"] + 1)))
-            elif not _same(stands, old):
-                rows.append(_above(stands, old))
+            if old is None or not same(row, old) or key in self._unsure:
+                rows.append(above(row, old))
+        gone = {key: old for key, old in self._said.items() if key not in self._ahead}
+        rows += in_place_of(gone, self._stands, revision)
         self._said |= {row["change_id"]: row for row in rows}
         self._unsure -= self._ahead.keys()
         return self._outcome(rows, [], [], {}, rows)
@@ -209,7 +203,7 @@ class TopologyShard:
             return []
         del self._said[key]
         del self._stands[key]
-        return [_above(row, old)]
+        return [above(row, old)]
 
     def _advance(self, head: _Head) -> list[Finding]:
         head.slot += STEP
@@ -275,15 +269,3 @@ class TopologyShard:
 
 def _decisions(found: list[Finding]) -> list[tuple[str, str, str]]:
     return sorted((one.change_id, one.state, one.current) for one in found)
-
-
-def _same(row: Row, old: Row) -> bool:
-    return {**row, "revision": 0} == {**old, "revision": 0}
-
-
-def _above(row: Row, old: Row | None) -> Row:
-    """A row with a revision higher than that of an earlier one, settled ones odd as before."""
-    if old is None or row["revision"] > old["revision"]:
-        return row
-    above = old["revision"] + 1
-    return {**row, "revision": above + (above + row["revision"]) % 2}

@@ -19,7 +19,7 @@ from flows.streaming.letters import without_late
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version
 from flows.streaming.packing import pack, unpack
 from flows.topology.positions import Operation, Positions
-from flows.topology.rows import Row, change_frame, is_taken_back, withdrawn
+from flows.topology.rows import Row, above, change_frame, in_place_of, same
 from flows.topology.supply import SWITCHES, Effect, Supply
 
 UNIT, TIME = "ftu_id", "time"
@@ -156,6 +156,8 @@ class SwitchingShard:
         counts = {"used": 0, "duplicate": 0, "late": 0}
         newest = self.watermark.newest
         rows = [] if newest == MINIMUM else self._settle(newest + self.rules.debounce + 2, counts)
+        rows += in_place_of(self._said, self._stands)
+        self._said, self._stands = {}, {}
         self.watermark.value = max(self.watermark.value, newest)
         return self._outcome(rows, [], counts)
 
@@ -171,13 +173,10 @@ class SwitchingShard:
         latest = {row["change_id"]: row for row in ahead}
         for key, row in latest.items():
             old = self._said.get(key)
-            if old is None or {**row, "revision": 0} != {**old, "revision": 0} or key in self._unsure:
-                rows.append({**row, "revision": max(row["revision"], 0 if old is None else old["revision"] + 1)})
-        for key, old in self._said.items():
-            if key not in latest and not is_taken_back(old):
-                stands = self._stands.get(key)
-                again = old["revision"] + 1
-                rows.append(withdrawn(old, again) if stands is None else {**stands, "revision": again})
+            if old is None or not same(row, old) or key in self._unsure:
+                rows.append(above(row, old))
+        gone = {key: old for key, old in self._said.items() if key not in latest}
+        rows += in_place_of(gone, self._stands)
         self._said |= {row["change_id"]: row for row in rows}
         self._unsure -= latest.keys()
         return self._outcome(rows, [], {}, rows)
@@ -210,8 +209,7 @@ class SwitchingShard:
                 if old["detected_time"] > row["detected_time"]:
                     continue  # what was said ahead goes beyond it
                 del self._said[key], self._stands[key]
-                row["revision"] = max(row["revision"], old["revision"] + 1)
-            said.append(row)
+            said.append(above(row, old))
         return said
 
     def _connect(self, time: int) -> None:
