@@ -25,6 +25,7 @@ from flows.ied_supervision.rule import STAYS, UNTIL_GONE, Bools, Rule, all_rules
 from flows.ied_supervision.rules.flooding import RULE as FLOODING
 from flows.ied_supervision.rules.lone_event import RULE as LONE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
+from flows.ied_supervision.rules.silence import SINGLE
 from flows.ied_supervision.seen import Seen, numbered, shown
 from flows.ied_supervision.silence import Awaited
 from flows.ied_supervision.state import State
@@ -265,38 +266,52 @@ class _Round:
         fallen: list[Fallen] = []
         heard: list[Heard] = []
         silent = {block: episode for (block, kind), episode in state.open.items() if kind == SILENCE.kind}
+        ended = {block: (episode, episode.end or 0) for block, episode in state.ended.items()}
         late = np.flatnonzero((due > 0) & (m.received > due + grace[m.block]))
         for row in late.tolist():
             block, raised_at = int(m.block[row]), int(due[row] + grace[m.block[row]])
             episode = silent.pop(block, None)
             if episode is None:
                 last, numbers = int(awaited.before[row]), (int(awaited.st_num[row]), int(awaited.sq_num[row]))
-                episode = self._silent(block, last, int(due[row]) - last, raised_at, numbers)
-                fallen.append(Fallen(raised_at, block, episode))
+                fallen.append(self._fallen(block, last, int(due[row]) - last, raised_at, numbers, ended.get(block)))
+                episode = fallen[-1].episode
             heard.append(Heard(int(m.received[row]), block, episode))
+            ended[block] = episode, int(m.received[row])
         for one in state.rhythm.overdue(self.until, grace).tolist():
             if one not in silent:
                 last, promised = int(state.rhythm.last[one]), int(state.rhythm.live[one])
                 numbers = int(state.rhythm.st_num[one]), int(state.rhythm.sq_num[one])
-                episode = self._silent(one, last, promised, last + promised + int(grace[one]), numbers)
-                fallen.append(Fallen(episode.detected, one, episode))
+                raised_at = last + promised + int(grace[one])
+                fallen.append(self._fallen(one, last, promised, raised_at, numbers, ended.get(one)))
         return fallen, heard
 
-    def _silent(self, block: int, last: int, promised: int, raised_at: int, numbers: tuple[int, int]) -> Episode:
-        """A new silence; ``numbers`` are stNum and sqNum of the last message."""
+    def _fallen(
+        self,
+        block: int,
+        last: int,
+        promised: int,
+        raised_at: int,
+        numbers: tuple[int, int],
+        ended: tuple[Episode, int] | None,
+    ) -> Fallen:
+        """A silence.
+
+        Args:
+            block: its index.
+            last: when it was heard last, µs since 1970.
+            promised: how long that held, µs.
+            raised_at: when the silence shows, µs since 1970.
+            numbers: stNum and sqNum of the last message.
+            ended: the silence before, and when it ended; one that flaps is one anomaly.
+        """
+        last_message = f"{numbered(*numbers)}{shown(last)}"
         ied, control_block = self.blocks.names[block]
-        st, sq = numbers
+        nth = 1
+        if ended is not None and last - ended[1] <= self.policy.of(SILENCE, ied, control_block).hold:
+            episode, nth = ended[0], ended[0].nth + 1
+            if nth > SINGLE:
+                shared = self.state.ended.get(block) is episode  # with the state that this one is a copy of
+                return Fallen(raised_at, block, episode.copy() if shared else episode, last, last_message)
         evidence = {"expected": f"a message within {promised / 1e6:.3f} s", "seen": "none"}
-        return Episode(
-            SILENCE.kind,
-            ied,
-            control_block,
-            last,
-            raised_at,
-            raised_at,
-            last,
-            0,
-            0,
-            evidence,
-            last_message=f"{numbered(st, sq)}{shown(last)}",
-        )
+        episode = Episode(SILENCE.kind, ied, control_block, last, raised_at, raised_at, last, 0, 0, evidence, nth=nth)
+        return Fallen(raised_at, block, episode, last, last_message)

@@ -24,11 +24,21 @@ _HEARD_US = 3_600_000_000  # devices not heard for longer are no longer there
 
 @dataclass(frozen=True, slots=True)
 class Fallen:
-    """A block has fallen silent: when that was seen, µs since 1970."""
+    """A block has fallen silent.
+
+    Attributes:
+        time: when that was seen, µs since 1970.
+        block: index.
+        episode: the anomaly; one that has ended where it has come again.
+        last: when the block was heard last, µs since 1970.
+        last_message: and by what.
+    """
 
     time: int
     block: int
     episode: Episode
+    last: int
+    last_message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +120,17 @@ class CommonCauses:
     def _fallen(self, event: Fallen, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:
         episode, device = event.episode, self.blocks.device[event.block]
         self.state.open[event.block, SILENCE.kind] = episode
+        self.state.ended.pop(event.block, None)
+        episode.count += 1
+        episode.end = episode.group_id = None
+        episode.last, episode.updated, episode.last_message = event.last, event.time, event.last_message
+        episode.evidence = {**episode.evidence, "seen": "none"}
+        if episode.count > 1:
+            episode.evidence = {**episode.evidence, "times": str(episode.count)}
         ordinal = self.moments.ordinal(event.block, event.time)
         yield episode, self.moments.revision(event.block, ordinal, timer=True)
         since = self._heard_last(device, event.time)
-        if since > episode.start + 1_000_000 and device not in together.silent:  # another block of it still speaks
+        if since > episode.last + 1_000_000 and device not in together.silent:  # another block of it still speaks
             return
         again = device not in together.silent
         together.silent[device] = since
@@ -173,7 +190,7 @@ class CommonCauses:
                 episode.group_id = common.anomaly_id
                 yield (
                     episode,
-                    self.moments.revision(block, self.moments.ordinal(block, episode.detected), timer=True, more=1),
+                    self.moments.revision(block, self.moments.ordinal(block, episode.updated), timer=True, more=1),
                 )
 
     def _evidence(self, members: set[int], station: int, time: int) -> dict[str, str]:
@@ -191,8 +208,9 @@ class CommonCauses:
     def _heard(self, event: Heard) -> tuple[Episode, int]:
         episode = event.episode
         del self.state.open[event.block, SILENCE.kind]
+        self.state.ended[event.block] = episode
         episode.end = episode.updated = event.time
-        episode.evidence = {**episode.evidence, "seen": f"none for {(event.time - episode.start) / 1e6:.3f} s"}
+        episode.evidence = {**episode.evidence, "seen": f"none for {(event.time - episode.last) / 1e6:.3f} s"}
         return episode, self.moments.revision(event.block, self.moments.ordinal(event.block, event.time))
 
     def _spoken(self, event: Spoke, station: int, together: Together, messages: int) -> Iterator[tuple[Episode, int]]:

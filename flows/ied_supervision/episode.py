@@ -54,7 +54,7 @@ class Episode:
         detected: when it was raised.
         updated: what is said rests on messages until then.
         last: the last message that shows it.
-        count: messages that show it.
+        count: messages that show it; of a silence, how often it has come.
         revision: of what is said.
         evidence: what is said of the first and of the last message that show it.
         first_message: name of the first.
@@ -64,6 +64,7 @@ class Episode:
         end: when it ended; None while it lasts.
         group_id: the common cause.
         gone: since when messages say otherwise; None: they do not.
+        nth: how manieth silence, each soon after the one before.
     """
 
     kind: str
@@ -83,6 +84,7 @@ class Episode:
     end: int | None = None
     group_id: str | None = None
     gone: int | None = None
+    nth: int = 1
 
     @property
     def rule(self) -> Rule:

@@ -17,7 +17,7 @@ GOOSE, REPORT, HEALTH = range(3)
 KINDS = ("GOOSE", "REPORT", "HEALTH")
 
 _HASH_SEED = 63353
-_OF_VALUES = frozenset({"position", "trip", "pickup", "current", "odd", "measured"})
+_OF_VALUES = frozenset({"position", "trip", "pickup", "current", "odd", "odd_means", "odd_value", "measured"})
 _NUMBERS = (
     "st_num",
     "sq_num",
@@ -67,6 +67,8 @@ class Messages:
         pickup: 1 where a protection function has started.
         current: greatest phase current, mA.
         odd: place in the data set of a value that no grid can have.
+        odd_means: what it means, see ``Values``.
+        odd_value: it, in thousandths, see ``Values``.
         measured: hashes of the first measurements; [n, ``values.MEASURED``].
     """
 
@@ -96,6 +98,8 @@ class Messages:
     pickup: Ints
     current: Ints
     odd: Ints
+    odd_means: Ints
+    odd_value: Ints
     measured: Ints
 
     def __len__(self) -> int:

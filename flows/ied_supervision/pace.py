@@ -21,7 +21,9 @@ SLOT_US = 10_000
 _CERTAIN = 4  # messages with a time of their own, before a usual offset is known
 _APART_US = 500_000  # messages that follow faster are not asked
 _AGREES_US = 100_000  # two offsets that differ by less are of one clock; what has been buffered disagrees
-_ADOPT_US = 3_600_000_000  # an offset that has lasted for so long is the usual one
+_ADOPT_US = 86_400_000_000  # an offset that has stood still for so long is the usual one,
+_NEARER_US = 3_600_000_000  # or for so long, where it is nearer to none: the clock has been put right
+_COUNTED = 16  # entry ids that were counted one by one, from which on one that is left out is missed
 
 
 @dataclass(slots=True)
@@ -36,8 +38,10 @@ class Pace:
         told_at: when that was received, µs since 1970.
         last_time: its own time, µs since 1970.
         since: since when it has been another one, µs since 1970, 0 while it is the usual one.
+        other: that other one, µs.
         sq_num: of the report before, ``UNKNOWN`` before the first.
         entry: entry id of the report before.
+        counted: how many entry ids in a row were each the one after that before.
     """
 
     queue: Ints
@@ -47,8 +51,10 @@ class Pace:
     told_at: Ints
     last_time: Ints
     since: Ints
+    other: Ints
     sq_num: Ints
     entry: Ints
+    counted: Ints
 
     @classmethod
     def none(cls) -> Pace:
@@ -76,12 +82,14 @@ class Paced:
         off: µs by which the device's clock is ahead of what it usually is, 0 where nothing can be told.
         sq_before: ``SqNum`` of the report before, ``UNKNOWN`` without.
         entry_before: entry id of the report before, ``UNKNOWN`` without.
+        left_out: entry ids between the two, where the device counts them one by one.
     """
 
     queued: Ints
     off: Ints
     sq_before: Ints
     entry_before: Ints
+    left_out: Ints
 
 
 def follow(
@@ -107,6 +115,7 @@ def follow(
         np.zeros(n, np.int64),
         np.full(n, UNKNOWN, np.int64),
         np.full(n, UNKNOWN, np.int64),
+        np.zeros(n, np.int64),
     )
     _follow(
         pace.queue,
@@ -116,8 +125,10 @@ def follow(
         pace.told_at,
         pace.last_time,
         pace.since,
+        pace.other,
         pace.sq_num,
         pace.entry,
+        pace.counted,
         messages.block,
         messages.received,
         messages.time,
@@ -131,6 +142,7 @@ def follow(
         found.off,
         found.sq_before,
         found.entry_before,
+        found.left_out,
     )
     return found
 
@@ -144,8 +156,10 @@ def _follow(  # noqa: PLR0912 - one pass
     told_at: Ints,
     last_time: Ints,
     since: Ints,
+    other: Ints,
     last_sq: Ints,
     last_entry: Ints,
+    counted: Ints,
     block: Ints,
     received: Ints,
     times: Ints,
@@ -159,6 +173,7 @@ def _follow(  # noqa: PLR0912 - one pass
     out_off: Ints,
     out_sq: Ints,
     out_entry: Ints,
+    out_left: Ints,
 ) -> None:
     for n in range(len(block)):
         b, now = block[n], received[n]
@@ -171,6 +186,11 @@ def _follow(  # noqa: PLR0912 - one pass
             if sq_num[n] != UNKNOWN:
                 last_sq[b] = sq_num[n]
             if entry[n] != UNKNOWN:
+                step = entry[n] - last_entry[b] if last_entry[b] != UNKNOWN else 1
+                if counted[b] >= _COUNTED and step > 1:
+                    out_left[n] = step - 1
+                elif step != 0:
+                    counted[b] = counted[b] + 1 if step == 1 else 0
                 last_entry[b] = entry[n]
         if not tells_time[n]:
             continue
@@ -187,10 +207,9 @@ def _follow(  # noqa: PLR0912 - one pass
         elif agrees:
             out_off[n] = offset[b] - delay
             if abs(out_off[n]) <= _AGREES_US:
-                since[b] = 0
-                offset[b] += (delay - offset[b]) // 1_024  # slowly, so that it does not run after a drift
-            elif since[b] == 0 or not synchronised[n]:
-                since[b] = now
-            elif now - since[b] >= _ADOPT_US:
+                since[b] = 0  # the usual one does not follow, or it would run after a drift
+            elif since[b] == 0 or not synchronised[n] or abs(delay - other[b]) > _AGREES_US:
+                since[b], other[b] = now, delay
+            elif now - since[b] >= (_NEARER_US if abs(delay) < abs(offset[b]) else _ADOPT_US):
                 offset[b], since[b] = delay, 0
         last_offset[b], told_at[b], last_time[b] = delay, now, times[n]

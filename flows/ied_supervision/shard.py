@@ -148,7 +148,8 @@ class SupervisionShard:
     def _taken_back(self, said: dict[str, Row], state: State, messages: Messages) -> list[Row]:
         """What was said before it was settled, and is not so."""
         rows = []
-        lasting = {episode.anomaly_id: episode for episode in state.open.values()}
+        # A silence that has ended may have been said to have come again.
+        lasting = {episode.anomaly_id: episode for episode in (*state.ended.values(), *state.open.values())}
         for together in state.stations.values():
             if together.episode is not None:
                 lasting[together.episode.anomaly_id] = together.episode

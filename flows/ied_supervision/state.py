@@ -55,6 +55,7 @@ class State:
         ordinal: messages of each block so far; [blocks].
         first: when each block was heard first, µs since 1970, 0 before; [blocks].
         open: anomalies that last, by block and kind.
+        ended: the last silence of each block, which is over; not changed any more.
         stations: by index.
         until: all messages received before this, µs since 1970, have been looked at.
     """
@@ -68,6 +69,7 @@ class State:
     ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     first: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     open: dict[tuple[int, str], Episode] = field(default_factory=dict)
+    ended: dict[int, Episode] = field(default_factory=dict)
     stations: dict[int, Together] = field(default_factory=dict)
     until: int = MINIMUM
 
@@ -93,6 +95,7 @@ class State:
             self.ordinal.copy(),
             self.first.copy(),
             {key: episode.copy() for key, episode in self.open.items()},
+            dict(self.ended),
             {station: together.copy() for station, together in self.stations.items()},
             self.until,
         )

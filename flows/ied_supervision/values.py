@@ -16,6 +16,7 @@ import polars as pl
 
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 
+_SINGLE = ("position", "trip", "pickup", "current", "odd", "odd_means", "odd_value")
 MEASURED = 8
 """So many measurements of a message are watched for standing still: the first ones of its data set."""
 
@@ -50,7 +51,9 @@ _POSITIONS = {
 }
 _TRUE, _FALSE = ("true", "True", "TRUE", "1"), ("false", "False", "FALSE", "0")
 # What no grid can have; amperes and hertz. Voltages are in V, kV or by another multiplier: only their sign is known.
-_RANGES = {CURRENT: (0.0, 200_000.0), VOLTAGE: (0.0, 2_000_000.0), FREQUENCY: (15.0, 75.0)}
+RANGES = {CURRENT: (0.0, 200_000.0), VOLTAGE: (0.0, 2_000_000.0), FREQUENCY: (15.0, 75.0)}
+NO_NUMBER = 2**62
+_GREATEST = 1e12  # of what is no more than named
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Values:
         pickup: 1 where a protection function has started.
         current: greatest phase current, mA.
         odd: place in the data set of the first value that no grid can have.
+        odd_means: place in ``RANGES`` of what that means.
+        odd_value: it, in thousandths; ``NO_NUMBER`` for none.
         measured: hashes of the first measurements; [n, ``MEASURED``].
     """
 
@@ -86,6 +91,8 @@ class Values:
     pickup: Ints
     current: Ints
     odd: Ints
+    odd_means: Ints
+    odd_value: Ints
     measured: Ints
 
     @classmethod
@@ -98,8 +105,10 @@ class Values:
             meanings: the later ones win.
         """
         n = frame.height
-        flat = [np.full(n, UNKNOWN, np.int64) for _ in range(5)]
-        found = cls(flat[0], flat[1], flat[2], flat[3], flat[4], np.full((n, MEASURED), UNKNOWN, np.int64))
+        flat = [np.full(n, UNKNOWN, np.int64) for _ in range(7)]
+        found = cls(
+            flat[0], flat[1], flat[2], flat[3], flat[4], flat[5], flat[6], np.full((n, MEASURED), UNKNOWN, np.int64)
+        )
         rows = frame.select("control_block", "data").with_columns(payload=payload)
         rows = rows.with_row_index("row").filter(pl.col("data").list.len() > 0)
         if not rows.height:
@@ -111,7 +120,7 @@ class Values:
         )
         every = every.join(told, left_on="first", right_on="row", how="inner")
         at = every.get_column("row").to_numpy()
-        for name in ("position", "trip", "pickup", "current", "odd"):
+        for name in _SINGLE:
             getattr(found, name)[at] = every.get_column(name).fill_null(UNKNOWN).to_numpy()
         for place in range(MEASURED):
             found.measured[at, place] = every.get_column(f"measured_{place}").fill_null(UNKNOWN).to_numpy()
@@ -127,17 +136,23 @@ def _told(rows: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
     means = pl.col("means")
     truth = pl.when(pl.col("value").is_in(_TRUE)).then(1).when(pl.col("value").is_in(_FALSE)).then(0)
     position = pl.col("value").str.to_lowercase().replace_strict(_POSITIONS, default=None, return_dtype=pl.Int64)
+    told = pl.col("value").is_not_null() & (pl.col("value") != "")
     odd = pl.lit(False)
-    for meaning, (least, most) in _RANGES.items():
-        odd = odd | ((means == meaning) & (~number.is_finite() | ~(number.is_between(least, most) | (number == 0))))
+    for meaning, (least, most) in RANGES.items():
+        possible = number.is_finite() & (number.is_between(least, most) | (number == 0))
+        odd = odd | ((means == meaning) & told & ~possible.fill_null(False))
     # A number that is no flag: with a fraction, or a known measurement.
-    measured = number.is_not_null() & (pl.col("value").str.contains(".", literal=True) | means.is_in(list(_RANGES)))
+    measured = number.is_not_null() & (pl.col("value").str.contains(".", literal=True) | means.is_in(list(RANGES)))
     entries = entries.with_columns(
         _position=pl.when(means == POSITION).then(position),
         _trip=pl.when(means == TRIP).then(truth),
         _pickup=pl.when(means == PICKUP).then(truth),
-        _current=pl.when((means == CURRENT) & number.is_between(0, _RANGES[CURRENT][1])).then((1_000 * number).round()),
+        _current=pl.when((means == CURRENT) & number.is_between(0, RANGES[CURRENT][1])).then((1_000 * number).round()),
         _odd=pl.when(odd.fill_null(False)).then(pl.col("place")),
+        _odd_value=pl.when(number.is_finite())
+        .then((1_000 * number.clip(-_GREATEST, _GREATEST)).round().cast(pl.Int64))
+        .otherwise(NO_NUMBER),
+        _odd_means=means.replace_strict({one: n for n, one in enumerate(RANGES)}, default=None, return_dtype=pl.Int64),
         _value=pl.when(measured & (number != 0)).then(pl.col("value").hash(1).reinterpret(signed=True) & (2**62 - 1)),
         _nth=pl.when(measured).then(measured.cum_sum().over("row") - 1),
     )
@@ -147,6 +162,10 @@ def _told(rows: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
         pickup=pl.col("_pickup").max().cast(pl.Int64),
         current=pl.col("_current").max().cast(pl.Int64),
         odd=pl.col("_odd").min().cast(pl.Int64),
+        **{
+            name: pl.col(f"_{name}").filter(pl.col("_odd").is_not_null()).first().cast(pl.Int64)
+            for name in ("odd_means", "odd_value")
+        },
         **{f"measured_{place}": pl.col("_value").filter(pl.col("_nth") == place).first() for place in range(MEASURED)},
     )
 

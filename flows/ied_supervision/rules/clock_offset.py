@@ -1,7 +1,9 @@
 """A device's time against the time of capture has stepped or drifted away from what it usually is, or stands still.
 
 Told by messages whose own time is that of their sending: reports, health, and the first GOOSE message of a state. Two
-of them in a row must agree, so that what was buffered says nothing. The limit is how far, in seconds.
+of them in a row must agree, so that what was buffered says nothing. The limit is how far, in seconds. An offset that
+stands still for a day becomes the usual one, and one that is nearer to the time of capture than the usual one within an
+hour. One that goes on drifting never does; a drift of less than 0.1 s a day is not told.
 
 Clause: IEC 61850-7-2, 6.1.2.9; IEC 61850-5, time performance classes; IEC 61850-9-3.
 

@@ -1,4 +1,6 @@
-"""A measurement has a value that no grid can have: a negative current, a frequency of 0 Hz, not a number.
+"""A measurement has a value that no grid can have: a negative current, a frequency of 5 Hz, not a number.
+
+Zero is possible: of what is switched off.
 
 Clause: IEC 61850-7-4, MMXU; IEC 61850-7-2, quality *outOfRange*, with which the device should have marked it.
 
@@ -12,6 +14,7 @@ from collections.abc import Mapping
 from flows.ied_supervision.numbers import UNKNOWN
 from flows.ied_supervision.rule import SECOND, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
+from flows.ied_supervision.values import CURRENT, FREQUENCY, NO_NUMBER, RANGES
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
@@ -19,7 +22,16 @@ def _shows(seen: Seen, _limit: Limit) -> Bools:
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
-    return {"expected": "a value that is possible", "seen": f"entry {seen.messages.odd[n]} of {seen.named(n)}"}
+    m = seen.messages
+    meaning, (least, most) = list(RANGES.items())[m.odd_means[n]]
+    unit = {CURRENT: " A", FREQUENCY: " Hz"}.get(meaning, "")
+    value = "no number" if m.odd_value[n] == NO_NUMBER else f"{m.odd_value[n] / 1000:g}{unit}"
+    return {
+        "expected": f"a {meaning} of {least:g} to {most:,.0f}{unit}",
+        "seen": f"{value} in entry {m.odd[n]} of {seen.named(n)}",
+        "entry": str(m.odd[n]),
+        "value": value,
+    }
 
 
-RULE = Rule("OUT_OF_RANGE", WARNING, "an impossible value: {seen}", _shows, _says, 180 * SECOND)
+RULE = Rule("OUT_OF_RANGE", WARNING, "{seen} instead of {expected}", _shows, _says, 180 * SECOND)

@@ -1,4 +1,6 @@
-"""Reports of a control block are missing, or its entry ids go back.
+"""Reports of a control block are missing, or its entry ids go back, or leave some out.
+
+Entry ids are the device's own; that some are left out is told only of a device that counted them one by one so far.
 
 Clause: IEC 61850-7-2, 17.2.3.2.2.8 (SqNum) and 17.2.3.2.2.11 (EntryID): both go on with every report; SqNum
 starts over when the report is enabled anew.
@@ -10,22 +12,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import UNKNOWN
+from flows.ied_supervision.pace import Paced
 from flows.ied_supervision.rule import SECOND, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
     m, before = seen.messages, seen.paced
+    back = (before.entry_before != UNKNOWN) & (m.entry != UNKNOWN) & (m.entry < before.entry_before)
+    shows: Bools = _jumps(m, before) | ((back | (before.left_out > 0)) & (m.sq_num > 1))
+    return shows
+
+
+def _jumps(m: Messages, before: Paced) -> Bools:
     step = m.sq_num - before.sq_before
-    jumps = (before.sq_before != UNKNOWN) & (m.sq_num > 1) & (step != 1) & (step != 0) & (m.st_num == UNKNOWN)
-    back = (before.entry_before != UNKNOWN) & (m.entry != UNKNOWN) & (m.entry < before.entry_before) & (m.sq_num > 1)
-    return jumps | back
+    jumps: Bools = (before.sq_before != UNKNOWN) & (m.sq_num > 1) & (step != 1) & (step != 0) & (m.st_num == UNKNOWN)
+    return jumps
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
-    p = seen.paced
-    return {"expected": f"SqNum {p.sq_before[n] + 1}", "seen": f"SqNum {seen.messages.sq_num[n]} at {seen.named(n)}"}
+    m, p = seen.messages, seen.paced
+    before, sq_num = p.sq_before[n], m.sq_num[n]
+    if before != UNKNOWN and sq_num - before not in (0, 1):
+        return {"expected": f"SqNum {before + 1}", "seen": f"SqNum {sq_num} at {seen.named(n)}"}
+    expected = f"EntryID {p.entry_before[n] + 1:x}" if p.left_out[n] else f"an EntryID after {p.entry_before[n]:x}"
+    return {"expected": expected, "seen": f"EntryID {m.entry[n]:x} at {seen.named(n)}"}
 
 
 RULE = Rule("REPORT_GAP", WARNING, "{seen} instead of {expected}", _shows, _says, hold=60 * SECOND)

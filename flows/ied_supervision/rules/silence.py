@@ -2,7 +2,8 @@
 
 A GOOSE message says how long it holds, timeAllowedtoLive. Reports and health come in a rhythm that is learned; twice
 the longest usual interval is silence. The limit is what is granted beyond, in seconds. Raised by event time, while the
-device is silent; cleared by the first message.
+device is silent; cleared by the first message. Three silences that follow one another within the time given below are
+three anomalies; those that go on to follow are the third one's, which is raised again: message_count says how often.
 
 Clause: IEC 61850-8-1, 18.1.2.5 (timeAllowedtoLive); IEC 61850-7-2, 17.2.3.2.2.10 (integrity period).
 
@@ -11,6 +12,16 @@ Remedy: the device's supply and its connection. Where many are silent together s
 
 from __future__ import annotations
 
-from flows.ied_supervision.rule import ALARM, Rule
+from flows.ied_supervision.rule import ALARM, SECOND, Rule
 
-RULE = Rule("SILENCE", ALARM, "silent since {last_message}, {expected} was promised", limit=0.5, unit="s")
+SINGLE = 3
+"""So many silences that soon follow one another are anomalies of their own."""
+
+RULE = Rule(
+    "SILENCE",
+    ALARM,
+    "silent since {last_message}, {expected} was promised",
+    hold=60 * SECOND,
+    limit=0.5,
+    unit="s",
+)

@@ -36,7 +36,8 @@ def findings(messages: list[Message]) -> set[Finding]:
 
 
 def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
-    found: set[Finding] = set()
+    """Each is (since, until); from the fourth on that follow one another within a minute they are the third's."""
+    silences: list[tuple[int, int | None]] = []
     for one, following in pairwise([*mine, None]):
         assert one is not None
         live = one.live * 1_000 if one.live is not None else _learned(mine, one)
@@ -44,10 +45,23 @@ def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
             continue
         raised = one.received + live + _GRACE
         if following is not None and following.received > raised:
-            found.add((block, "SILENCE", START + one.received, START + following.received, 0))
+            silences.append((one.received, following.received))
         elif following is None and raised < newest + 1:
-            found.add((block, "SILENCE", START + one.received, None, 0))
-    return found
+            silences.append((one.received, None))
+    anomalies: list[list[tuple[int, int | None]]] = []
+    nth = 0
+    before: int | None = None
+    for since, until in silences:
+        nth = nth + 1 if before is not None and since - before <= 60 * SECOND else 1
+        if nth > 3:
+            anomalies[-1].append((since, until))
+        else:
+            anomalies.append([(since, until)])
+        before = until
+    return {
+        (block, "SILENCE", START + some[0][0], None if some[-1][1] is None else START + some[-1][1], len(some))
+        for some in anomalies
+    }
 
 
 def _learned(mine: list[Message], last: Message) -> int | None:

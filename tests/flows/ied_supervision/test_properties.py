@@ -47,6 +47,13 @@ def _faulty(messages: list[Message], chance: random.Random) -> list[Message]:
             for one in messages
             if spoilt != "lost" or not begin <= one.received < end
         ]
+    if chance.random() < 0.4:  # its connection flaps
+        period, begin = chance.choice([6, 9, 30]) * SECOND, chance.randrange(_SPAN)
+        messages = [
+            one
+            for one in messages
+            if one.kind != "GOOSE" or one.received < begin or (one.received - begin) % period < period // 3
+        ]
     return messages
 
 

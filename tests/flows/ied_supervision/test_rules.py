@@ -260,6 +260,23 @@ def test_reports_that_are_missing_and_a_buffer_that_overflowed() -> None:
     assert kinds(run(changed(made, lambda one: one.sq == 30, overflow=True))) == {"BUFFER_OVERFLOW"}
 
 
+def test_entry_ids_that_are_left_out_of_a_device_that_counts_them() -> None:
+    made = report(until=10 * MINUTE)
+
+    def entries(step: int, missing: int, after: int) -> list[Message]:
+        number = [one.sq * step + (missing if one.sq > after else 0) for one in made if one.sq is not None]
+        return [replace(one, entry=f"{entry:016x}") for one, entry in zip(made, number, strict=True)]
+
+    found = run(entries(1, 5, 50))
+    assert kinds(found) == {"REPORT_GAP"}
+    assert evidence(found, "REPORT_GAP")["expected"] == "EntryID 33"
+    assert evidence(found, "REPORT_GAP")["seen"].startswith("EntryID 38 at 51@")
+    assert run(entries(1, 5, 10)).is_empty()  # not known to count them yet
+    assert run(entries(7, 5, 50)).is_empty()  # its numbers are something else: a time, perhaps
+    back = [replace(one, entry="01") if one.sq == 60 else one for one in made]
+    assert evidence(run(back), "REPORT_GAP")["expected"] == "an EntryID after 3c"
+
+
 def test_a_report_of_what_has_changed_is_no_other_data_set() -> None:
     made = report(until=5 * MINUTE)
     assert run(changed(made, lambda one: one.sq == 30, values=("off",))).is_empty()
@@ -273,6 +290,33 @@ def test_a_clock_that_steps_and_one_that_drifts() -> None:
         found = run(messages)
         assert kinds(found) == {"CLOCK_OFFSET"}
         assert float(evidence(found, "CLOCK_OFFSET")["offset_seconds"]) > 0.25
+
+
+def test_a_quartz_that_runs_free_drifts_slowly_and_is_not_the_usual_clock() -> None:
+    made = report(until=8 * 60 * MINUTE)
+    (row,) = run([replace(one, time=one.time + one.received // 50_000) for one in made]).iter_rows(named=True)
+    assert (row["kind"], row["state"]) == ("CLOCK_OFFSET", "UPDATED")
+    raised = row["detected_time"].timestamp() * SECOND - START
+    assert 3.4 * 60 * MINUTE < raised < 3.6 * 60 * MINUTE  # 20 ppm make a quarter of a second in 3.5 hours
+
+
+def test_a_clock_that_has_been_put_right_is_soon_the_usual_one() -> None:
+    made = report(until=3 * 60 * MINUTE)
+    right = [replace(one, time=one.time + (0 if one.received > 60 * MINUTE else 5 * SECOND)) for one in made]
+    wrong = [replace(one, time=one.time + (5 * SECOND if one.received > 60 * MINUTE else 0)) for one in made]
+    (row,) = run(right).iter_rows(named=True)
+    assert (row["kind"], row["state"]) == ("CLOCK_OFFSET", "CLEARED")
+    (row,) = run(wrong).iter_rows(named=True)
+    assert (row["kind"], row["state"]) == ("CLOCK_OFFSET", "UPDATED")
+
+
+def test_a_device_that_flaps_is_three_silences_and_then_one_that_comes_again() -> None:
+    flaps = [one for one in goose(until=60 * MINUTE) if one.received % (10 * SECOND) < 5 * SECOND]
+    found = run([*flaps, *goose("S1-B", until=60 * MINUTE)]).filter(pl.col("kind") == "SILENCE").sort("start_time")
+    assert found["message_count"].to_list() == [1, 1, 358]
+    last = found.row(2, named=True)
+    assert (last["state"], last["end_time"]) == ("UPDATED", None)  # silent once more
+    assert {one["key"]: one["value"] for one in last["evidence"]}["times"] == "358"
 
 
 def test_buffered_reports_are_no_wrong_clock() -> None:
@@ -388,7 +432,20 @@ def test_a_measurement_that_is_frozen_or_impossible() -> None:
     impossible = [_with(one, 3, "-3.1") if one.sq == 200 else one for one in _bay(30 * MINUTE)]
     found = run(impossible)
     assert kinds(found) == {"OUT_OF_RANGE"}
-    assert evidence(found, "OUT_OF_RANGE")["seen"].startswith("entry 3 ")
+    said = evidence(found, "OUT_OF_RANGE")
+    assert said["seen"].startswith("-3.1 A in entry 3 of 200@")
+    assert said["expected"] == "a current of 0 to 200,000 A"
+
+
+@pytest.mark.parametrize(("value", "shown"), [("nan", "no number"), ("abc", "no number"), ("-0.001", "-0.001 A")])
+def test_what_is_no_number_is_impossible_too(value: str, shown: str) -> None:
+    found = run([_with(one, 3, value) if one.sq == 200 else one for one in _bay(30 * MINUTE)])
+    assert kinds(found) == {"OUT_OF_RANGE"}
+    assert evidence(found, "OUT_OF_RANGE")["value"] == shown
+
+
+def test_a_device_that_is_switched_off_measures_zero() -> None:
+    assert run([_with(one, 3, "0") if one.sq == 200 else one for one in _bay(30 * MINUTE)]).is_empty()
 
 
 _PROTECTION = ("CTRL/XCBR1.Pos.stVal", "PROT/PTOC1.Str.general", "PROT/PTRC1.Tr.general")
