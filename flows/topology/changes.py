@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from flows.topology.evidence import VARIANCE, Span, members
-from flows.topology.identification import PHASES, Places, Record, orders, places_of
+from flows.topology.identification import PHASES, Record, orders, places_of
 from flows.topology.memory import SPANS, Belief, Memory
 from flows.topology.moment import Transfer, estimate, likelihood
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
 from flows.topology.slots import Slots
 from flows.topology.tracker import DAY, GOOD, ODDS, STEP, Scores
+from flows.topology.voltages import Places
 
 MOVED, REPHASED, MISMATCH = "METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", "RECORD_MISMATCH"
 PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from flows.topology.identification import (
     Findings,
-    Places,
     Record,
     fits,
     found_in,
@@ -20,7 +19,7 @@ from flows.topology.identification import (
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints, Signals, centred
 from flows.topology.slots import Slots
-from flows.topology.voltages import LEAST_MEMBERS
+from flows.topology.voltages import LEAST_MEMBERS, Places
 
 VARIANCE = 0.01  # V², of a voltage: rounding, noise, what a clock that is some seconds off does
 _LEAST_SHARE = 0.6  # of the windows in which a terminal must have a voltage to be counted

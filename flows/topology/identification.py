@@ -16,17 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.topology.signals import Floats, Ints, Signals
-from flows.topology.voltages import LEAST_MEMBERS, Fit, Members, Place, fit_in, usual
+from flows.topology.voltages import LEAST_MEMBERS, Fit, Places
 
 PHASES = "ABC"
 _ORDERS: dict[int, tuple[tuple[int, ...], ...]] = {
     count: tuple(permutations(range(len(PHASES)), count)) for count in (1, 2, 3)
 }
+_MOST_ORDERS = max(len(some) for some in _ORDERS.values())
 _LEAST_HEAD = 0.6  # of a span that a head meter's voltage must cover
-
-
-Places = dict[int, Place]
-"""By number: 3 * transformer + phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +135,10 @@ def places_of(signals: Signals, heads: Floats, phased: npt.NDArray[np.bool_], pl
     Returns:
         By number, 3 * transformer + phase, those that have members enough.
     """
-    found: dict[int, Members] = {}
-    for code, rows in enumerate(_grouped(place, 3 * len(phased))):
-        transformer, phase = divmod(code, 3)
-        if phase and not phased[transformer]:
-            continue
-        members = _members(signals, heads[transformer, phase], rows, variance)
-        if members is not None:
-            found[code] = members
-    common = usual(found.values(), signals.voltage.shape[1])
-    return {code: Place.of(members, common, variance) for code, members in found.items()}
+    number = np.arange(3 * len(phased)).reshape(-1, 3)
+    told = (np.isfinite(heads).mean(axis=2) >= _LEAST_HEAD) & (phased[:, None] | (number % 3 == 0))
+    both = np.append(place, np.where(told, number, -1))
+    return Places.of(signals.voltage, signals.power, heads.reshape(-1, heads.shape[2]), both, variance)
 
 
 def fits(signals: Signals, places: Places, record: Record, place: Ints, meters: Ints | None = None) -> Options:
@@ -160,42 +151,31 @@ def fits(signals: Signals, places: Places, record: Record, place: Ints, meters: 
         place: of each signal the place that it is a member of, or -1; [S].
         meters: which; None: all.
     """
-    found: list[tuple[Ints, Ints, Ints, Floats, Floats]] = []
-    here = _meters_of(record, signals, meters)
-    visitors: list[list[Ints]] = [[] for _ in record.phased]
-    for transformer, near in enumerate(record.candidates):
-        if len(here[transformer]):
-            for other in near.tolist():
-                visitors[other].append(here[transformer])
-    for transformer, coming in enumerate(visitors):
-        asked = np.sort(np.concatenate(coming)) if coming else np.zeros(0, np.int64)
-        if not len(asked):
-            continue
-        size = signals.terminals[asked]
-        rows = np.repeat(signals.first[asked] - (np.cumsum(size) - size), size) + np.arange(int(size.sum()))
-        count = len(PHASES) if record.phased[transformer] else 1
-        likelihood, misfit = np.full((2, len(rows), count), -np.inf)
-        there = [phase for phase in range(count) if 3 * transformer + phase in places]
-        if there:
-            codes = np.array([3 * transformer + phase for phase in there])
-            found_places = [places[code] for code in codes.tolist()]
-            fit = fit_in(found_places, signals.voltage[rows], signals.power[rows], place[rows] == codes[:, None])
-            likelihood[:, there], misfit[:, there] = fit.likelihood.T, fit.misfit.T
-        start = np.cumsum(size) - size
-        for terminals in np.unique(size).tolist():
-            some = np.flatnonzero(size == terminals)
-            at = start[some][:, None] + np.arange(terminals)
-            for number, order in enumerate(orders(terminals) if count > 1 else [(0,) * terminals]):
-                both = [table[at, np.array(order)].sum(axis=1) for table in (likelihood, misfit)]
-                whole = (np.full(len(some), transformer), np.full(len(some), number))
-                found.append((asked[some], *whole, both[0], both[1] / terminals))
-    if not found:
-        none = np.zeros(0, np.int64)
-        return Options(none, none, none, np.zeros(0), np.zeros(0))
-    meter, transformer_, order_, likelihood_, misfit_ = (np.concatenate(column) for column in zip(*found, strict=True))
-    kept = np.flatnonzero(np.isfinite(likelihood_))
-    kept = kept[np.lexsort((order_[kept], transformer_[kept], meter[kept]))]
-    return Options(meter[kept], transformer_[kept], order_[kept], likelihood_[kept], misfit_[kept])
+    meter, transformer = _visits(record, signals, meters)
+    size = signals.terminals[meter]
+    start = np.cumsum(size) - size
+    rows = np.repeat(signals.first[meter] - start, size) + np.arange(int(size.sum()))
+    groups = np.searchsorted(transformer, np.arange(len(record.phased) + 1))
+    asked = 3 * np.arange(len(record.phased))[:, None] + np.arange(3)
+    asked[:, 1:] = np.where(record.phased[:, None], asked[:, 1:], -1)
+    fit = places.fit(signals.voltage, signals.power, rows, np.append(start, len(rows))[groups], asked, place[rows])
+    found: list[tuple[Ints, Ints, Floats, Floats]] = []
+    phased = record.phased[transformer]
+    for terminals in (1, 2, 3):
+        for whole in (False, True):
+            some = np.flatnonzero((size == terminals) & (phased != whole))
+            for number, order in enumerate([(0,) * terminals] if whole else orders(terminals)):
+                likelihood, misfit = np.zeros((2, len(some)))
+                for terminal, phase in enumerate(order):
+                    likelihood += fit.likelihood[start[some] + terminal, phase]
+                    misfit += fit.misfit[start[some] + terminal, phase]
+                kept = np.flatnonzero(np.isfinite(likelihood))
+                which = some[kept]
+                found.append((which, np.full(len(which), number), likelihood[kept], misfit[kept] / terminals))
+    visit, order_, likelihood, misfit = (np.concatenate(column) for column in zip(*found, strict=True))
+    ranked = np.argsort((meter[visit] * len(groups) + transformer[visit]) * _MOST_ORDERS + order_)
+    visit = visit[ranked]
+    return Options(meter[visit], transformer[visit], order_[ranked], likelihood[ranked], misfit[ranked])
 
 
 def fits_at(signals: Signals, places: Places, place: Ints, member: npt.NDArray[np.bool_]) -> Fit:
@@ -207,35 +187,34 @@ def fits_at(signals: Signals, places: Places, place: Ints, member: npt.NDArray[n
         place: of each signal the place asked about, or -1; [S].
         member: which are members of that place; [S].
     """
+    rows = np.argsort(place, kind="stable")
+    number, bounds = np.unique(place[rows], return_index=True)
+    belongs = np.where(member[rows], place[rows], -1)
+    fit = places.fit(
+        signals.voltage, signals.power, rows, np.append(bounds, len(rows)), number[:, None].astype(np.int64), belongs
+    )
     likelihood, misfit = np.full((2, len(place)), np.nan)
-    for code, rows in enumerate(_grouped(place, max(places, default=-1) + 1)):
-        if len(rows) and code in places:
-            fit = places[code].fit(signals.voltage[rows], signals.power[rows], member[rows])
-            likelihood[rows], misfit[rows] = fit.likelihood, fit.misfit
+    likelihood[rows], misfit[rows] = fit.likelihood[:, 0], fit.misfit[:, 0]
     return Fit(likelihood, misfit)
 
 
-def _meters_of(record: Record, signals: Signals, meters: Ints | None) -> list[Ints]:
-    usable = np.where(signals.terminals > 0, record.transformer, -1)
+def _visits(record: Record, signals: Signals, meters: Ints | None) -> tuple[Ints, Ints]:
+    """Which meters are compared with which transformers: pairs, ordered by transformer and meter."""
+    usable = signals.terminals > 0
     if meters is not None:
         asked = np.zeros(len(usable), bool)
         asked[meters] = True
-        usable = np.where(asked, usable, -1)
-    return _grouped(usable, len(record.phased))
-
-
-def _grouped(codes: Ints, count: int) -> list[Ints]:
-    """Of each code 0 .. count - 1 where it is, ascending."""
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(count + 1))
-    return [order[bounds[code] : bounds[code + 1]] for code in range(count)]
-
-
-def _members(signals: Signals, head: Floats, rows: Ints, variance: float) -> Members | None:
-    voltages, powers = signals.voltage[rows], signals.power[rows]
-    if np.isfinite(head).mean() >= _LEAST_HEAD:
-        voltages, powers = np.vstack([voltages, head]), np.vstack([powers, np.zeros_like(head)])
-    return Members.of(voltages, powers, variance)
+        usable = usable & asked
+    here = np.flatnonzero(usable)
+    near = np.array([len(some) for some in record.candidates], np.int64)
+    first = np.cumsum(near) - near
+    count = near[record.transformer[here]]
+    begin = np.cumsum(count) - count
+    at = np.repeat(first[record.transformer[here]] - begin, count) + np.arange(int(count.sum()))
+    meter = np.repeat(here, count)
+    transformer = np.concatenate([*record.candidates, np.zeros(0, np.int64)])[at]
+    order = np.argsort(transformer, kind="stable")
+    return meter[order], transformer[order]
 
 
 def recorded_places(signals: Signals, record: Record) -> Ints:
@@ -277,7 +256,8 @@ def _by_members(signals: Signals, record: Record, place: Ints, options: Options)
     asked = (signals.terminals > 1) | ((signals.terminals == 1) & (record.phase < 0))
     asked &= record.phased[record.transformer]
     own = (options.transformer == record.transformer[options.meter]) & asked[options.meter]
-    meter, order = _best(options, np.flatnonzero(own))
+    best = _best(options, np.flatnonzero(own))
+    meter, order = options.meter[best], options.order[best]
     for terminals in (1, 2, 3):
         some = signals.terminals[meter] == terminals
         if some.any():
@@ -285,12 +265,17 @@ def _by_members(signals: Signals, record: Record, place: Ints, options: Options)
             place[signals.rows(meter[some])] = 3 * record.transformer[meter[some]][:, None] + found
 
 
-def _best(options: Options, some: Ints) -> tuple[Ints, Ints]:
-    """Of some rows the likeliest of each meter: the meters and their orders."""
-    ranked = some[np.lexsort((options.likelihood[some], options.meter[some]))]
-    meter = options.meter[ranked]
-    last = np.flatnonzero(np.append(meter[1:] != meter[:-1], True)) if len(meter) else np.zeros(0, np.int64)
-    return meter[last], options.order[ranked[last]]
+def _best(options: Options, some: Ints) -> Ints:
+    """Of some rows, ascending, the likeliest of each meter, the last one of equals; ascending."""
+    meter, likelihood = options.meter[some], options.likelihood[some]
+    if not len(some):
+        return some
+    first = np.flatnonzero(np.append(True, meter[1:] != meter[:-1]))
+    size = np.diff(np.append(first, len(some)))
+    best = np.flatnonzero(likelihood == np.repeat(np.maximum.reduceat(likelihood, first), size))
+    last = np.append(meter[best][1:] != meter[best][:-1], True)
+    found: Ints = some[best[last]]
+    return found
 
 
 def found_in(signals: Signals, record: Record, options: Options) -> Findings:
@@ -303,11 +288,11 @@ def found_in(signals: Signals, record: Record, options: Options) -> Findings:
     """
     count, windows = len(record.transformer), signals.voltage.shape[1]
     meter = options.meter
-    ranked = np.lexsort((options.likelihood, meter))
+    first = _best(options, np.arange(len(meter)))
     best, misfit = np.full((2, count), np.nan)
     transformer, order = np.full(count, -1), np.full(count, -1)
-    best[meter[ranked]], misfit[meter[ranked]] = options.likelihood[ranked], options.misfit[ranked] / windows
-    transformer[meter[ranked]], order[meter[ranked]] = options.transformer[ranked], options.order[ranked]
+    best[meter[first]], misfit[meter[first]] = options.likelihood[first], options.misfit[first] / windows
+    transformer[meter[first]], order[meter[first]] = options.transformer[first], options.order[first]
     # Where nothing fits, as with a clock that is minutes off, differences count for as much less.
     doubt = np.maximum(misfit, 1.0)
     weight = np.exp((options.likelihood - best[meter]) / doubt[meter])
@@ -317,7 +302,7 @@ def found_in(signals: Signals, record: Record, options: Options) -> Findings:
     agrees &= ~fixed | (options.order == record.phase[meter])
     recorded, other = np.full((2, count), np.nan)
     own_order, other_at, other_order = np.full((3, count), -1)
-    own, else_ = ranked[agrees[ranked]], ranked[~agrees[ranked]]
+    own, else_ = _best(options, np.flatnonzero(agrees)), _best(options, np.flatnonzero(~agrees))
     recorded[meter[own]], own_order[meter[own]] = options.likelihood[own], options.order[own]
     other[meter[else_]], other_at[meter[else_]] = options.likelihood[else_], options.transformer[else_]
     other_order[meter[else_]] = options.order[else_]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from flows.topology.evidence import Span
-from flows.topology.identification import Places, Record, orders
+from flows.topology.identification import Record, orders
 from flows.topology.signals import Floats
-from flows.topology.voltages import DF, SLOPE
+from flows.topology.voltages import DF, SLOPE, Places
 
 _LEVEL = 30.0  # V, prior standard deviation of a side's level
 
@@ -47,12 +47,11 @@ def likelihood(span: Span, places: Places, record: Record, change: Transfer) -> 
     for terminal, row in enumerate(rows.tolist()):
         sides = []
         for (transformer, order), backward in ((change.before, False), (change.after, True)):
-            code = _code(record, len(rows), terminal, transformer, order)
-            if code not in places:
+            place = int(places.row(np.array(_code(record, len(rows), terminal, transformer, order))))
+            if place < 0:
                 return None
-            place = places[code]
-            rest = span.signals.voltage[row] - place.centre
-            covariance = np.asarray(np.linalg.inv(place.precision), np.float64)
+            rest = span.signals.voltage[row] - places.centre[place]
+            covariance = np.asarray(np.linalg.inv(places.precision[place]), np.float64)
             sides.append(_prefixes(rest, span.signals.power[row], covariance, backward=backward))
         whole += sides[0] + sides[1]
     return whole

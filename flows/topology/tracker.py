@@ -113,7 +113,7 @@ def _look(memory: Memory, span: Span, record: Record, at: Ints, *, everybody: bo
     fit = fits_at(span.signals, places, members(span, record, memory.order[at]), place >= 0)
     windows = span.signals.voltage.shape[1]
     odd: Bools = np.asarray((memory.ring[at, :, -1] <= _PLAIN).any(axis=1))
-    worst = np.zeros(len(at))
+    worst = np.full(len(at), np.nan)
     np.fmax.at(worst, span.signals.meter, fit.misfit / windows)
     odd |= worst > np.minimum(_FITS, _MORE * memory.usual[at] + _LITTLE)
     np.logical_or.at(odd, span.signals.meter, np.isnan(fit.misfit))
@@ -124,7 +124,8 @@ def _look(memory: Memory, span: Span, record: Record, at: Ints, *, everybody: bo
 
 def _orders(memory: Memory, span: Span, at: Ints, transformer: Ints, phase: Ints, near: Neighbourhood) -> None:
     """Find which terminal of a meter is at which phase, from a day; what is known is given up for what two days say."""
-    record = Record(transformer, phase, span.phased, near.candidates)
+    # Only their own transformers are looked at: which others they could be at takes most of the time of a day.
+    record = Record(transformer, phase, span.phased, [np.array([n]) for n in range(len(near.transformers))])
     found = identify(span.signals, span.heads, record, variance=VARIANCE).own_order
     believed = (found >= 0) & ((memory.order[at] < 0) | (found == memory.turned[at]))
     memory.turned[at] = found
@@ -137,8 +138,9 @@ def _note(memory: Memory, at: Ints, short: int, found: Findings, misfit: Floats)
     fresh = (memory.order[at] < 0) & (found.own_order >= 0)
     memory.order[at[fresh]] = found.own_order[fresh]
     if short == len(SPANS) - 1:
-        # Of a change itself the misfit is great, but not for long.
-        memory.usual[at] += (np.minimum(misfit, _GREAT) - memory.usual[at]) / _DAYLONG
+        # Of a change itself the misfit is great, but not for long; who is silent shows none.
+        news = (np.minimum(misfit, _GREAT) - memory.usual[at]) / _DAYLONG
+        memory.usual[at] += np.where(np.isfinite(news), news, 0.0)
         memory.doubted[at] = (memory.ring[at, :, -1] < _DOUBT).any(axis=1)
 
 
@@ -197,7 +199,9 @@ def _together(scores: Scores, record: Record, moves: list[tuple[int, str, str]],
 def _mismatches(scores: Scores, memory: Memory, span: Span, at: Ints, record: Record, slot: int) -> Scores:
     """Compare those that never fitted, by a whole day that they have been there."""
     new = (memory.good[at] < GOOD) & (memory.since[at] <= slot - DAY) & (span.signals.terminals > 0)
-    asked = np.flatnonzero(new)
+    # What fits plainly over most spans of hours fits over the day as well, and is not asked about.
+    margins = np.nan_to_num(memory.ring[at, -1], nan=-np.inf)
+    asked = np.flatnonzero(new & (np.median(margins, axis=1) <= _PLAIN))
     if not len(asked):
         return scores
     places, place = surroundings(span, record, memory.order[at], memory.doubted[at])

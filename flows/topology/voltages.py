@@ -15,13 +15,15 @@ clustering" (IET Smart Grid 3, 2020).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from flows.topology.signals import Floats, centred, filled
+from flows.topology.densities import forms
+from flows.topology.deviations import deviations
+from flows.topology.signals import Floats, Ints
 
 LEAST_MEMBERS = 3
 SLOPE = 3.0
@@ -33,11 +35,13 @@ PRIOR = 2.0
 DF = 24.0
 """Degrees of freedom of a deviation (Student's t): covariances that few members tell are not believed to the end."""
 _WITHOUT = 1e-3  # the least part of a member that the others leave
+_THREADS = 2
+_AT_ONCE = 256  # places whose matrices are inverted together
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How signals fit in a place; [n].
+    """How m signals fit in q places each; [m, q], NaN where there is no such place.
 
     Attributes:
         likelihood: log likelihood, up to a constant that is the same for all places.
@@ -48,135 +52,94 @@ class Fit:
     misfit: Floats
 
 
-def middle(signals: Floats) -> Floats:
-    """The median at each window of those that are known, 0 where none is; [n, L] -> [L]."""
-    ordered = np.sort(signals, axis=0)  # NaN last
-    count = np.isfinite(signals).sum(axis=0)
-    column = np.arange(signals.shape[1])
-    low = ordered[np.maximum(count - 1, 0) // 2, column]
-    high = ordered[np.minimum(count // 2, len(ordered) - 1), column]
-    return np.where(count > 0, (low + high) / 2, 0.0)
-
-
 @dataclass(frozen=True, slots=True)
-class Members:
-    """The members of a place, their middle taken out.
+class Places:
+    """What the members of places have in common, of those C that have members enough.
 
     Attributes:
-        centre: their middle, V; [L].
-        deviations: of each from it, the drop of its own power taken out, V, 0 where unknown; [k, L].
+        index: of each number that a place can have its row here, -1 where too few are there; [N].
+        centre: their middle, V; [C, L].
+        precision: inverse of the covariance of a deviation from it, 1/V²; [C, L, L].
+        logdet: log determinant of that covariance; [C].
+        share: of each member in it; [C].
     """
 
-    centre: Floats
-    deviations: Floats
-
-    @classmethod
-    def of(cls, voltages: Floats, powers: Floats, variance: float) -> Members | None:
-        """From their signals; None if they are fewer than ``LEAST_MEMBERS``.
-
-        Args:
-            voltages: centred, V, NaN where unknown; [k, L].
-            powers: their own powers, centred, kW; [k, L].
-            variance: of a voltage's noise, V².
-        """
-        if len(voltages) < LEAST_MEMBERS:
-            return None
-        centre = middle(voltages)
-        deviations = np.nan_to_num(filled(centred(voltages - centre)))
-        slope = (deviations * powers).sum(axis=1) / ((powers * powers).sum(axis=1) + variance / SLOPE**2)
-        return cls(centre, deviations - slope[:, None] * powers)
-
-
-def usual(places: Iterable[Members], windows: int) -> Floats:
-    """The covariance of deviations that places have on the whole; [L, L]."""
-    scatter, count = np.zeros((windows, windows)), 0
-    for one in places:
-        scatter += one.deviations.T @ one.deviations
-        count += len(one.deviations)
-    return scatter / max(count, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What the members of a place have in common.
-
-    Attributes:
-        centre: their middle, V; [L].
-        precision: inverse of the covariance of a deviation from it, 1/V²; [L, L].
-        logdet: log determinant of that covariance.
-        share: of each member in it.
-    """
-
+    index: Ints
     centre: Floats
     precision: Floats
-    logdet: float
-    share: float
+    logdet: Floats
+    share: Floats
 
     @classmethod
-    def of(cls, members: Members, usual: Floats, variance: float) -> Place:
-        """From its members.
+    def of(cls, voltages: Floats, powers: Floats, heads: Floats, place: Ints, variance: float) -> Places:
+        """From the signals of their members.
 
         Args:
-            members: of the place.
-            usual: covariance that is expected before looking, V²; counts for ``PRIOR`` members; [L, L].
+            voltages: of the meters' terminals, centred, V, NaN where unknown; [S, L].
+            powers: the meters' own, centred, kW; [S, L].
+            heads: more voltages, of what has no power of its own; [H, L].
+            place: number of the place of each of both, -1 for none; [S + H].
             variance: of a voltage's noise, V².
         """
-        count, windows = members.deviations.shape
-        covariance = (members.deviations.T @ members.deviations + PRIOR * usual) / (count + PRIOR)
-        covariance[np.diag_indices(windows)] += variance
-        factor = np.linalg.cholesky(covariance)
-        inverse = np.linalg.inv(factor)
-        logdet = 2 * float(np.log(np.diagonal(factor)).sum())
-        return cls(members.centre, inverse.T @ inverse, logdet, 1 / (count + PRIOR))
+        number = int(place.max(initial=-1)) + 1
+        count = np.bincount(place[place >= 0], minlength=number)
+        some = np.flatnonzero(count >= LEAST_MEMBERS)
+        index = np.full(number, -1)
+        index[some] = np.arange(len(some))
+        here = np.where(place >= 0, index[np.maximum(place, 0)], -1) if number else place
+        order = np.argsort(here, kind="stable")
+        rows = order[np.searchsorted(here[order], 0) :]
+        bounds = np.append(0, np.cumsum(count[some]))
+        centre, scatter = deviations(voltages, powers, heads, rows, bounds, variance / SLOPE**2)
+        windows = voltages.shape[1]
+        # The covariance of deviations that places have on the whole.
+        usual = scatter.sum(axis=0) / max(len(rows), 1)
+        weight = count[some] + PRIOR
+        logdet = np.empty(len(some))
+        for start in range(0, len(some), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            covariance = (scatter[part] + PRIOR * usual) / weight[part, None, None]
+            covariance[:, np.arange(windows), np.arange(windows)] += variance
+            factor = np.linalg.cholesky(covariance)
+            inverse = np.linalg.inv(factor)
+            logdet[part] = 2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+            scatter[part] = inverse.transpose(0, 2, 1) @ inverse
+        return cls(index, centre, scatter, logdet, 1 / weight)
 
-    def fit(self, voltages: Floats, powers: Floats, member: npt.NDArray[np.bool_]) -> Fit:
-        """How signals fit in; as ``fit_in`` for this place alone, [n]."""
-        found = fit_in([self], voltages, powers, member[None])
-        return Fit(found.likelihood[0], found.misfit[0])
+    def row(self, number: Ints) -> Ints:
+        """The rows of places by their numbers, -1 where there is none."""
+        there = (number >= 0) & (number < len(self.index))
+        return np.where(there, np.append(self.index, -1)[np.where(there, number, -1)], -1)
 
+    def fit(self, voltages: Floats, powers: Floats, rows: Ints, bounds: Ints, asked: Ints, member: Ints) -> Fit:
+        """How signals fit in places; what is unknown takes no part.
 
-def fit_in(places: Sequence[Place], voltages: Floats, powers: Floats, member: npt.NDArray[np.bool_]) -> Fit:
-    """How signals fit in places, all of them at once; what is unknown takes no part.
+        Args:
+            voltages: centred, V, NaN where unknown; [S, L].
+            powers: the meters' own, centred, kW; [S, L].
+            rows: the signals that are asked about, group by group; [m].
+            bounds: where each group begins, and the last one's end; [G + 1].
+            asked: numbers of the places that a group is asked about; [G, q].
+            member: number of the place of which each is a member: there it is compared with the others, -1; [m].
+        """
+        found = np.full((4, len(rows), asked.shape[1]), np.nan)
+        place = self.row(asked)
 
-    Args:
-        places: P of them.
-        voltages: centred, V, NaN where unknown; [n, L].
-        powers: the meters' own, centred, kW; [n, L].
-        member: which are members of a place: they are compared with its other members; [P, n].
+        def part(groups: slice) -> None:
+            ends = slice(groups.start, groups.stop + 1)
+            forms(voltages, powers, rows, bounds[ends], place[groups], self.centre, self.precision, found)
 
-    Returns:
-        [P, n].
-    """
-    centre = np.stack([place.centre for place in places])[:, None]
-    precision = np.stack([place.precision for place in places])
-    known = np.isfinite(voltages)
-    rest = np.where(known, voltages - centre, 0.0)
-    rest -= np.where(known, rest.sum(axis=2, keepdims=True) / np.maximum(known.sum(axis=1), 1)[:, None], 0.0)
-    powers = np.where(known, powers, 0.0)
-    rest_weighted, powers_weighted = rest @ precision, powers @ precision
-    square, own = (rest_weighted * rest).sum(axis=2), (powers_weighted * powers).sum(axis=2)
-    crossed = (powers_weighted * rest).sum(axis=2)
-    logdet = np.repeat(np.array([[place.logdet] for place in places]), len(voltages), axis=1)
-    some = np.flatnonzero(~known.all(axis=1))
-    if len(some):
-        # The quadratic forms of the known windows alone, by the inverse of a block (Schur complement).
-        most = int((~known[some]).sum(axis=1).max())
-        where = np.argsort(known[some], axis=1, kind="stable")[:, :most]  # the unknown ones first
-        row = np.arange(len(some))[:, None]
-        unknown = ~known[some][row, where]
-        block = precision[:, where[:, :, None], where[:, None, :]]
-        block = np.where(unknown[:, :, None] & unknown[:, None, :], block, np.eye(most))
-        pushed = np.stack([rest_weighted[:, some[:, None], where], powers_weighted[:, some[:, None], where]], axis=-1)
-        pushed *= unknown[..., None]
-        solved = np.linalg.solve(block, pushed)
-        square[:, some] -= (pushed[..., 0] * solved[..., 0]).sum(axis=2)
-        own[:, some] -= (pushed[..., 1] * solved[..., 1]).sum(axis=2)
-        crossed[:, some] -= (pushed[..., 0] * solved[..., 1]).sum(axis=2)
-        logdet[:, some] += np.linalg.slogdet(block)[1]
-    misfit = np.maximum(square - crossed**2 / (own + 1 / SLOPE**2), 0.0)
-    share = np.array([[place.share] for place in places])
-    left = np.where(member, np.maximum(1 - misfit * share, _WITHOUT), 1.0)
-    logdet += np.log1p(np.maximum(own, 0.0) * SLOPE**2) + np.log(left)
-    misfit /= left
-    windows = voltages.shape[1]
-    return Fit(-((DF + windows) * np.log1p(misfit / DF) + logdet) / 2, misfit)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            cuts = np.searchsorted(bounds, np.linspace(0, len(rows), _THREADS + 1)).tolist()
+            list(threads.map(part, (slice(*pair) for pair in pairwise(cuts))))
+        square, own, crossed, logdet = found
+        misfit = np.maximum(square - crossed**2 / (own + 1 / SLOPE**2), 0.0)
+        group = np.repeat(np.arange(len(asked)), np.diff(bounds))
+        share = np.append(self.share, 0.0)[place][group]
+        belongs = (member >= 0)[:, None] & (member[:, None] == asked[group])
+        left = np.where(belongs, np.maximum(1 - misfit * share, _WITHOUT), 1.0)
+        logdet += np.append(self.logdet, 0.0)[place][group]
+        logdet += np.log1p(np.maximum(own, 0.0) * SLOPE**2) + np.log(left)
+        misfit /= left
+        windows = voltages.shape[1]
+        return Fit(-((DF + windows) * np.log1p(misfit / DF) + logdet) / 2, misfit)

@@ -45,6 +45,19 @@ def test_who_moved_and_who_was_re_phased_and_nobody_else() -> None:
         assert row["confidence"] >= 0.95
 
 
+def test_who_was_silent_for_half_a_day_is_followed_as_before() -> None:
+    move = street().moves[0]
+    silent = pl.col("meter_id") == f"M{move.meter:03d}"
+    begin, end = (pl.lit(START + window * INTERVAL).cast(pl.Datetime("us", "UTC")) for window in (100, 152))
+    run = Running(street().network)
+    run.take(street().readings.filter(~(silent & pl.col("time").is_between(begin, end))))
+    run.end()
+    found = [row for row in run.standing().values() if row["element_id"] == f"U{move.meter:03d}"]
+    assert [(row["kind"], row["state"], row["current"]) for row in found] == [
+        ("METER_TRANSFORMER_CHANGED", "ACCEPTED", "T1")
+    ]
+
+
 def test_what_is_accepted_becomes_a_version_of_the_network() -> None:
     move, turn = street().moves
     versions = pl.concat(in_order().versions).sort("element_id")
