@@ -14,15 +14,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from flows.topology.evidence import VARIANCE, Span, members
-from flows.topology.identification import PHASES, Record, orders, places_of
+from flows.topology.identification import PHASES, Record
 from flows.topology.memory import SPANS, Belief, Memory
-from flows.topology.moment import Transfer, estimate, likelihood
+from flows.topology.moment import Surroundings, Where, estimate
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
 from flows.topology.slots import Slots
 from flows.topology.tracker import DAY, GOOD, ODDS, STEP, Scores
-from flows.topology.voltages import Places
 
 MOVED, REPHASED, MISMATCH = "METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", "RECORD_MISMATCH"
 PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
@@ -125,6 +123,7 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
     """What is new after a step: findings whose state changed; ``changes`` and ``memory`` take note."""
     said = _confirmed_by_record(changes, step)
     named = {point: n for n, point in enumerate(step.near.points)}
+    around, step = _named(changes, step, named)
     asked = np.union1d(
         np.flatnonzero((step.scores.change >= ODDS) | (step.scores.mismatch >= ODDS)), _gather(changes, step, named)
     )
@@ -142,7 +141,7 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
         changes.last[point] = finding
         if before is None or (before.change_id, before.state) != (finding.change_id, finding.state):
             fresh.append(finding)
-    dated = _dated(step, [one for one in fresh if one.kind != MISMATCH and one.state != WITHDRAWN], named)
+    dated = _dated(step, [one for one in fresh if one.kind != MISMATCH and one.state != WITHDRAWN], named, around)
     step.memory.held = {point for point, one in changes.last.items() if one.state == PROPOSED}
     for finding in fresh:
         one = dated.get(finding.point, finding)
@@ -274,26 +273,60 @@ def _believe(memory: Memory, finding: Finding, slot: int) -> None:
     memory.good[memory.points[finding.point]] = GOOD
 
 
-# ------------------------------------------------------------------------- when
+# ------------------------------------------------------------------------- where and when
 
 
-def _dated(step: Step, some: list[Finding], named: dict[str, int]) -> dict[str, Finding]:
+def _before(step: Step, n: int) -> Where:
+    """Where a usage point is believed to be."""
+    phase = int(step.record.phase[n])
+    return int(step.record.transformer[n]), phase if phase >= 0 else int(_orders_of(step)[n])
+
+
+def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroundings | None, Step]:
+    """What surrounds those that may have changed, and the step naming the likeliest places by all windows since."""
+    scores = step.scores
+    proposed = [named[point] for point, one in changes.last.items() if one.state == PROPOSED and point in named]
+    asked = np.flatnonzero((scores.change >= ODDS) | (scores.mismatch >= ODDS))
+    asked = np.union1d(asked, np.array([n for n in proposed if scores.change[n] > 0], np.int64))
+    if not len(asked):
+        return None, step
+    around = Surroundings.of(
+        step.slots,
+        step.near,
+        step.record,
+        _orders_of(step),
+        step.memory.doubted[_rows(step)],
+        asked,
+        step.slot - _LOOK_BACK,
+        step.slot,
+    )
+    change, transformer = scores.change.copy(), scores.transformer.copy()
+    phase, order = scores.phase.copy(), scores.order.copy()
+    for n in asked.tolist():
+        if not scores.change[n] > 0:
+            continue
+        rivals = around.rivals(n, _before(step, n), max(1.0, float(scores.misfit[n])))
+        if not rivals:
+            continue
+        (there, its), share = rivals[0]
+        told = around.span.signals.terminals[around.row[n]] == 1 and around.record.phased[there]
+        transformer[n], phase[n], order[n] = there, its if told else -1, its
+        change[n] += math.log(share)
+    return around, replace(
+        step, scores=replace(scores, change=change, transformer=transformer, phase=phase, order=order)
+    )
+
+
+def _dated(step: Step, some: list[Finding], named: dict[str, int], around: Surroundings | None) -> dict[str, Finding]:
     """The findings with the moment of the change; those that moved together have one."""
-    if not some:
+    if around is None:
         return {}
-    rows, heads = step.slots.rows(step.near.meters), step.slots.rows([head or "" for head in step.near.heads])
-    begin = step.slot - _LOOK_BACK
-    span = Span.of(step.slots, step.near, rows, heads, begin, step.slot)
-    number = {transformer: n for n, transformer in enumerate(step.near.transformers)}
-    concerned = {number[one.transformer] for one in some} | {
-        int(step.record.transformer[named[one.point]]) for one in some
-    }
-    record = Record(step.record.transformer, step.record.phase, span.phased, step.near.candidates)
-    places = _places(step, span, record, concerned, [named[one.point] for one in some])
     groups: dict[tuple[str, ...], list[tuple[Finding, Floats | None]]] = {}
     for one in some:
         key = (one.previous, one.current) if one.kind == MOVED else (one.point,)
-        groups.setdefault(key, []).append((one, _moments(step, span, places, record, named[one.point])))
+        n = named[one.point]
+        after = int(step.scores.transformer[n]), int(step.scores.order[n])
+        groups.setdefault(key, []).append((one, around.moments(n, _before(step, n), after)))
     dated = {}
     for members_ in groups.values():
         told = [moments for _, moments in members_ if moments is not None]
@@ -301,29 +334,9 @@ def _dated(step: Step, some: list[Finding], named: dict[str, int]) -> dict[str, 
             found = replace(one, together=len(members_) - 1)
             if told:
                 middle, within = estimate(np.sum(told, axis=0))
-                found = replace(found, effective=begin + round(middle), within=within)
+                found = replace(found, effective=step.slot - _LOOK_BACK + round(middle), within=within)
             dated[one.point] = found
     return dated
-
-
-def _places(step: Step, span: Span, record: Record, concerned: set[int], moved: list[int]) -> Places:
-    order = _orders_of(step)
-    place = members(span, record, order)
-    meter = span.signals.meter
-    away = step.memory.doubted[_rows(step)]
-    away[moved] = True
-    place = np.where(away[meter] | ~np.isin(place // 3, sorted(concerned)), -1, place)
-    return places_of(span.signals, span.heads, record.phased, place, VARIANCE)
-
-
-def _moments(step: Step, span: Span, places: Places, record: Record, n: int) -> Floats | None:
-    before = int(record.transformer[n])
-    terminals = int(span.signals.terminals[n])
-    order = int(step.record.phase[n]) if terminals == 1 else int(_orders_of(step)[n])
-    after = int(step.scores.order[n])
-    if terminals and max(order, after) >= len(orders(terminals)):
-        return None
-    return likelihood(span, places, record, Transfer(n, (before, order), (int(step.scores.transformer[n]), after)))
 
 
 def _rows(step: Step) -> Ints:

@@ -1,65 +1,163 @@
-"""When a meter changed place: before it fits where it was, after it where it is.
+"""Where a meter went, and when: before it fits where it was, after it where it is.
 
 Over a span that begins well before, each moment is weighed by the likelihood of the voltages before it where the meter
-was, times that of those after it where it is now (a change point of known kinds before and after; all moments are equal
-before looking). The level of the voltage is left open on both sides.
+was, times that of those after it where it could be now (a change point of known kinds before and after; all moments are
+equal before looking). The level of the voltage is left open on both sides. So places are compared by all windows since
+the change, however many, and by none before it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from flows.topology.evidence import Span
-from flows.topology.identification import Record, orders
-from flows.topology.signals import Floats
+from flows.topology.evidence import VARIANCE, Span, members
+from flows.topology.identification import PHASES, Record, orders, places_of
+from flows.topology.neighbourhood import Neighbourhood
+from flows.topology.signals import Floats, Ints
+from flows.topology.slots import Slots
 from flows.topology.voltages import DF, SLOPE, Places
 
 _LEVEL = 30.0  # V, prior standard deviation of a side's level
+_LEAST_AFTER = 4  # windows after a change by which places are compared
+
+Where = tuple[int, int]
+"""Number of a transformer and which order of the terminals, -1 where unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """From where to where: number of the transformer and which order of the terminals, -1 where unknown."""
+@dataclass
+class Surroundings:
+    """Some usage points, and the places around them, over one span.
 
-    meter: int
-    before: tuple[int, int]
-    after: tuple[int, int]
-
-
-def likelihood(span: Span, places: Places, record: Record, change: Transfer) -> Floats | None:
-    """The log likelihood of each moment; None where a place is not known.
-
-    Args:
-        span: L windows.
-        places: the meter itself not among their members.
-        record: which tells whose phases are told apart.
-        change: of which meter, and what.
-
-    Returns:
-        Of a change before each window, and after the last one; [L + 1].
+    Attributes:
+        span: L windows, of these usage points and those recorded at the places.
+        record: where they are believed to be.
+        row: of each in both, by its number in the neighbourhood.
+        places: the usage points that are asked about not among their members.
     """
-    rows = span.signals.rows(np.array([change.meter]))[0]
-    if not len(rows):
-        return None
-    whole = np.zeros(span.signals.voltage.shape[1] + 1)
-    for terminal, row in enumerate(rows.tolist()):
-        sides = []
-        for (transformer, order), backward in ((change.before, False), (change.after, True)):
-            place = int(places.row(np.array(_code(record, len(rows), terminal, transformer, order))))
-            if place < 0:
-                return None
-            rest = span.signals.voltage[row] - places.centre[place]
-            covariance = np.asarray(np.linalg.inv(places.precision[place]), np.float64)
-            sides.append(_prefixes(rest, span.signals.power[row], covariance, backward=backward))
-        whole += sides[0] + sides[1]
-    return whole
 
+    span: Span
+    record: Record
+    row: dict[int, int]
+    places: Places
+    _covariances: dict[int, Floats] = field(default_factory=dict)
+    _told: dict[tuple[int, int, bool], Floats] = field(default_factory=dict)
 
-def _code(record: Record, terminals: int, terminal: int, transformer: int, order: int) -> int:
-    phase = orders(terminals)[order][terminal] if record.phased[transformer] and order >= 0 else 0
-    return 3 * transformer + phase
+    @classmethod
+    def of(
+        cls,
+        slots: Slots,
+        near: Neighbourhood,
+        believed: Record,
+        order: Ints,
+        doubted: np.ndarray,
+        some: Ints,
+        begin: int,
+        end: int,
+    ) -> Surroundings:
+        """Of some usage points, over slots [begin, end).
+
+        Args:
+            slots: of all meters.
+            near: the record, n usage points.
+            believed: where they are believed to be.
+            order: of each meter's terminals, -1 where unknown; [n].
+            doubted: who vouches for no place; [n].
+            some: numbers of those that are asked about.
+            begin: first slot.
+            end: the slot after the last one.
+        """
+        concerned = np.unique(np.concatenate([near.candidates[at] for at in np.unique(believed.transformer[some])]))
+        there = np.isin(believed.transformer, concerned)
+        there[some] = True
+        number = np.flatnonzero(there)
+        part = Neighbourhood(
+            [near.points[n] for n in number],
+            [near.meters[n] for n in number],
+            believed.transformer[number],
+            believed.phase[number],
+            near.transformers,
+            near.heads,
+            near.candidates,
+        )
+        at_heads = np.full(len(near.heads), -1)
+        at_heads[concerned] = slots.rows([near.heads[at] or "" for at in concerned])
+        span = Span.of(slots, part, slots.rows(part.meters), at_heads, begin, end)
+        record = Record(part.transformer, part.phase, span.phased, near.candidates)
+        place = members(span, record, order[number])
+        away = doubted.copy()
+        away[some] = True
+        place = np.where(away[number][span.signals.meter], -1, place)
+        places = places_of(span.signals, span.heads, record.phased, place, VARIANCE)
+        return cls(span, record, {int(n): row for row, n in enumerate(number)}, places)
+
+    def moments(self, n: int, before: Where, after: Where) -> Floats | None:
+        """The log likelihood of each moment of a change; None where a place is not known.
+
+        Args:
+            n: number of the usage point.
+            before: where it was.
+            after: where it is.
+
+        Returns:
+            Of a change before each window, and after the last one; [L + 1].
+        """
+        rows = self.span.signals.rows(np.array([self.row[n]]))[0]
+        if not len(rows):
+            return None
+        whole = np.zeros(self.span.signals.voltage.shape[1] + 1)
+        for terminal, row in enumerate(rows.tolist()):
+            for where, backward in ((before, False), (after, True)):
+                place = self._place(len(rows), terminal, where)
+                if place < 0:
+                    return None
+                whole += self._side(row, place, backward=backward)
+        return whole
+
+    def rivals(self, n: int, before: Where, doubt: float) -> list[tuple[Where, float]]:
+        """Where a usage point could have gone, the likeliest first, and how likely that is if it went anywhere.
+
+        Args:
+            n: number of the usage point.
+            before: where it was.
+            doubt: by so much differences count for less.
+        """
+        here = before[0]
+        terminals = int(self.span.signals.terminals[self.row[n]])
+        found: list[tuple[Where, float]] = []
+        for there in self.record.candidates[here].tolist() if terminals else ():
+            phased = bool(self.record.phased[there])
+            for order in range(len(orders(terminals)) if phased else 1):
+                if there == here and (terminals > 1 or not phased or order == before[1]):
+                    continue
+                moments = self.moments(n, before, (there, order))
+                if moments is not None:
+                    found.append(((there, order), float(np.logaddexp.reduce(moments[:-_LEAST_AFTER])) / doubt))
+        if not found:
+            return []
+        weights = np.array([likelihood for _, likelihood in found])
+        shares = np.exp(weights - np.logaddexp.reduce(weights))
+        ranked = np.argsort(-shares, kind="stable")
+        return [(found[one][0], float(shares[one])) for one in ranked]
+
+    def _place(self, terminals: int, terminal: int, where: Where) -> int:
+        transformer, order = where
+        known = bool(self.record.phased[transformer]) and order >= 0
+        if known and order >= len(orders(terminals)):
+            return -1
+        phase = orders(terminals)[order][terminal] if known else 0
+        return int(self.places.row(np.array(len(PHASES) * transformer + phase)))
+
+    def _side(self, row: int, place: int, *, backward: bool) -> Floats:
+        key = row, place, backward
+        if key not in self._told:
+            if place not in self._covariances:
+                self._covariances[place] = np.asarray(np.linalg.inv(self.places.precision[place]), np.float64)
+            rest = self.span.signals.voltage[row] - self.places.centre[place]
+            power = self.span.signals.power[row]
+            self._told[key] = _prefixes(rest, power, self._covariances[place], backward=backward)
+        return self._told[key]
 
 
 def _prefixes(rest: Floats, power: Floats, covariance: Floats, *, backward: bool) -> Floats:
