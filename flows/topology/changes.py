@@ -1,9 +1,11 @@
 """The life of what is found about usage points: proposed, accepted, withdrawn.
 
-A change is proposed when it is likelier than not, accepted when its confidence is that of the settings at two steps
+A change is proposed when it is likelier than not by all that was seen since, which is looked at where the last hours
+tell of one, or all steps of late together do. It is accepted when its confidence is that of the settings at two steps
 that follow one another, or at once where it is beyond doubt or several move together; a mismatch of the record at two
-whole days apart. What is accepted is believed from then on. A proposal is withdrawn when nothing speaks for it any
-more, an acceptance when the meter shows within days that it is where it was.
+whole days apart. The confidence is the probability that it went, and there: never more than the share of that place
+among all where it could have gone. What is accepted is believed from then on. A proposal is withdrawn when nothing
+speaks for it any more, an acceptance when the meter shows within days that it is where it was.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from flows.topology.identification import PHASES, Record
-from flows.topology.memory import SPANS, Belief, Memory
+from flows.topology.memory import Belief, Memory
 from flows.topology.moment import Surroundings, Where, estimate
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
@@ -27,6 +29,7 @@ PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
 
 _BEYOND_DOUBT = 15.0  # nats over the odds
 _CABLE = 2  # others that show the same move: then it is a cable that was moved
+_WEAK = 5.0  # nats, gathered, from which on all that was seen since is looked at
 _TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
 _LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
 _MOST = 0.9999
@@ -51,7 +54,6 @@ class Finding:
         effective: since when it is so.
         within: half width of the 95 % interval of that, slots.
         score: nats, odds taken off.
-        gathered: nats of all steps since it was proposed, by how much of their spans is new.
         together: how many other usage points show the same.
         recorded: transformer and phase by the record.
         accepted: whether it has been accepted.
@@ -72,7 +74,6 @@ class Finding:
     effective: int
     within: float
     score: float
-    gathered: float
     together: int
     recorded: tuple[str, int]
     accepted: bool = False
@@ -124,9 +125,7 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
     said = _confirmed_by_record(changes, step)
     named = {point: n for n, point in enumerate(step.near.points)}
     around, step = _named(changes, step, named)
-    asked = np.union1d(
-        np.flatnonzero((step.scores.change >= ODDS) | (step.scores.mismatch >= ODDS)), _gather(changes, step, named)
-    )
+    asked = np.flatnonzero((step.scores.change >= ODDS) | (step.scores.mismatch >= ODDS))
     shown = {step.near.points[n]: found for n in asked.tolist() if (found := _shown(changes, step, n)) is not None}
     for point, finding in sorted(changes.last.items()):
         if finding.state == PROPOSED and point not in shown and _is_gone(finding, step, named):
@@ -160,22 +159,6 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
     return said
 
 
-def _gather(changes: Changes, step: Step, named: dict[str, int]) -> Ints:
-    """Add what the step says to what open proposals have gathered; those for which that is enough."""
-    enough = []
-    for point, finding in changes.last.items():
-        n = named.get(point)
-        if finding.state != PROPOSED or finding.kind == MISMATCH or n is None:
-            continue
-        told = float(step.scores.change[n])
-        same = _names(step, n) == (finding.previous, finding.current)
-        told = max(told, -ODDS) if same else min(max(told, -ODDS), 0.0)
-        changes.last[point] = replace(finding, gathered=finding.gathered + told * STEP / SPANS[-1])
-        if same and told > 0 and changes.last[point].gathered >= ODDS:
-            enough.append(n)
-    return np.array(enough, np.int64)
-
-
 def _names(step: Step, n: int) -> tuple[str, str]:
     """From where to where the scores of a usage point tell that it went."""
     here, there = int(step.record.transformer[n]), int(step.scores.transformer[n])
@@ -193,9 +176,8 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
     moved = here != there
     previous, current = _names(step, n)
     before = changes.last.get(point)
-    gathered = before.gathered - ODDS if before is not None and before.state == PROPOSED else -ODDS
     mismatch = bool(scores.mismatch[n] >= ODDS) and not scores.change[n] >= ODDS
-    score = float(scores.mismatch[n]) - ODDS if mismatch else max(float(scores.change[n]) - ODDS, gathered)
+    score = float(scores.mismatch[n]) - ODDS if mismatch else float(scores.change[n]) - ODDS
     kind = MISMATCH if mismatch else MOVED if moved else REPHASED
     if before is not None and before.state == ACCEPTED and _back(before, kind, previous, current, slot):
         if score >= _BEYOND_DOUBT or slot - before.against <= STEP:
@@ -222,13 +204,12 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
         int(step.memory.since[step.memory.points[point]]) if mismatch else slot,
         0.0,
         score,
-        before.gathered if running and before is not None else 0.0,
         0,
         (near.transformers[int(near.transformer[n])], int(near.phase[n])),
     )
     lasted = slot - since
     sure = finding.confidence >= step.accept
-    plain = score >= _BEYOND_DOUBT or score == gathered or scores.together[n] >= _CABLE
+    plain = score >= _BEYOND_DOUBT or scores.together[n] >= _CABLE
     if sure and (lasted >= DAY if mismatch else lasted >= STEP or plain):
         return replace(finding, state=ACCEPTED, accepted=True)
     if running and before is not None:
@@ -284,10 +265,11 @@ def _before(step: Step, n: int) -> Where:
 
 def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroundings | None, Step]:
     """What surrounds those that may have changed, and the step naming the likeliest places by all windows since."""
-    scores = step.scores
+    scores, rows = step.scores, _rows(step)
     proposed = [named[point] for point, one in changes.last.items() if one.state == PROPOSED and point in named]
     asked = np.flatnonzero((scores.change >= ODDS) | (scores.mismatch >= ODDS))
     asked = np.union1d(asked, np.array([n for n in proposed if scores.change[n] > 0], np.int64))
+    asked = np.union1d(asked, np.flatnonzero((step.memory.gathered[rows] >= _WEAK) & (scores.change > 0)))
     if not len(asked):
         return None, step
     around = Surroundings.of(
@@ -295,7 +277,7 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
         step.near,
         step.record,
         _orders_of(step),
-        step.memory.doubted[_rows(step)],
+        step.memory.doubted[rows],
         asked,
         step.slot - _LOOK_BACK,
         step.slot,
@@ -305,16 +287,27 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
     for n in asked.tolist():
         if not scores.change[n] > 0:
             continue
-        rivals = around.rivals(n, _before(step, n), max(1.0, float(scores.misfit[n])))
+        before = _before(step, n)
+        rivals = around.rivals(n, before, max(1.0, float(scores.misfit[n])))
         if not rivals:
             continue
         (there, its), share = rivals[0]
+        others = sum(other for _, other in rivals[1:])
         told = around.span.signals.terminals[around.row[n]] == 1 and around.record.phased[there]
         transformer[n], phase[n], order[n] = there, its if told else -1, its
-        change[n] += math.log(share)
+        if step.memory.since[rows[n]] <= step.slot - _LOOK_BACK:
+            doubt = max(1.0, float(scores.misfit[n]), float(step.memory.usual[rows[n]]))
+            change[n] = around.ratio(n, before, (there, its)) / doubt
+        change[n] = ODDS + _both(change[n] - ODDS, share, others)
     return around, replace(
         step, scores=replace(scores, change=change, transformer=transformer, phase=phase, order=order)
     )
+
+
+def _both(score: float, share: float, others: float) -> float:
+    """Nats for a change to one place, from those for any change and the probabilities of that place and the others."""
+    even = math.exp(max(min(-score, 50.0), -50.0))  # odds against
+    return math.log(share) - math.log(others * (1 + even) + share * even)
 
 
 def _dated(step: Step, some: list[Finding], named: dict[str, int], around: Surroundings | None) -> dict[str, Finding]:

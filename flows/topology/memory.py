@@ -48,6 +48,7 @@ class Memory:
         good: steps before them in which the meter fitted; [n].
         usual: misfit of each, as a running mean over about a day; [n].
         doubted: who vouches for nobody; [n].
+        gathered: nats for a change of each, of all steps of late, by how much of their spans is new; 0 at least; [n].
         since: slot from which the place is believed; [n].
         beliefs: of those that are not where the record says.
         recorded: what the record last said of each: transformer and phase.
@@ -64,6 +65,7 @@ class Memory:
     good: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     usual: Floats = field(default_factory=lambda: np.zeros(0))
     doubted: Bools = field(default_factory=lambda: np.zeros(0, bool))
+    gathered: Floats = field(default_factory=lambda: np.zeros(0))
     since: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     beliefs: dict[str, Belief] = field(default_factory=dict)
     recorded: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -103,7 +105,7 @@ class Memory:
         row = self.points[point]
         self.order[row] = self.turned[row] = -1
         self.good[row], self.doubted[row], self.since[row] = 0, False, slot
-        self.ring[row], self.low[row] = np.nan, 0.0
+        self.ring[row], self.low[row], self.gathered[row] = np.nan, 0.0, 0.0
 
     def believed(self, near: Neighbourhood) -> tuple[Ints, Ints]:
         """Where each usage point of a record is believed to be: transformer and phase; [n], [n]."""
@@ -144,4 +146,5 @@ class Memory:
         self.good = np.append(self.good, np.zeros(count, np.int64))
         self.usual = np.append(self.usual, np.ones(count))
         self.doubted = np.append(self.doubted, np.zeros(count, bool))
+        self.gathered = np.append(self.gathered, np.zeros(count))
         self.since = np.append(self.since, np.full(count, slot))

@@ -21,6 +21,7 @@ from flows.topology.voltages import DF, SLOPE, Places
 
 _LEVEL = 30.0  # V, prior standard deviation of a side's level
 _LEAST_AFTER = 4  # windows after a change by which places are compared
+_LEAST_BEFORE = 24  # windows before it in which it was elsewhere
 
 Where = tuple[int, int]
 """Number of a transformer and which order of the terminals, -1 where unknown."""
@@ -140,6 +141,20 @@ class Surroundings:
         shares = np.exp(weights - np.logaddexp.reduce(weights))
         ranked = np.argsort(-shares, kind="stable")
         return [(found[one][0], float(shares[one])) for one in ranked]
+
+    def ratio(self, n: int, before: Where, after: Where) -> float:
+        """Nats for a change at some moment, all being equal, against that it has been at either place all the time.
+
+        Args:
+            n: number of the usage point.
+            before: where it was.
+            after: where it is.
+        """
+        moments = self.moments(n, before, after)
+        if moments is None:
+            return -np.inf
+        some = moments[_LEAST_BEFORE:-_LEAST_AFTER]
+        return float(np.logaddexp.reduce(some) - np.log(len(some)) - max(moments[0], moments[-1]))
 
     def _place(self, terminals: int, terminal: int, where: Where) -> int:
         transformer, order = where

@@ -96,7 +96,10 @@ def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[
         _note(memory, at, short, found, misfit)
         scores.append(_scores(memory, at, short, found, record, here, slot))
     memory.moves = [move for move in memory.moves if move[0] > slot - SPANS[-1]]
-    best = _together(reduce(_better, scores), record, memory.moves, near)
+    best = reduce(_better, scores)
+    told = np.clip(best.change, -ODDS, ODDS) * STEP / SPANS[-1]
+    memory.gathered[at] = np.maximum(memory.gathered[at] + told, 0.0)
+    best = _together(best, record, memory.moves, near)
     if everybody:
         day = span(DAY)
         best = _mismatches(best, memory, day, at, Record(transformer, phase, day.phased, near.candidates), slot)
