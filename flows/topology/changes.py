@@ -16,13 +16,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from flows.topology.estimate import estimate
 from flows.topology.identification import PHASES, Record
 from flows.topology.memory import Belief, Memory
-from flows.topology.moment import Surroundings, Where, estimate
+from flows.topology.moment import Surroundings, Where
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
 from flows.topology.slots import Slots
-from flows.topology.tracker import DAY, GOOD, ODDS, STEP, Scores
+from flows.topology.tracker import BALANCED, DAY, GOOD, ODDS, STEP, Scores
 
 MOVED, REPHASED, MISMATCH = "METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", "RECORD_MISMATCH"
 PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
@@ -97,10 +98,12 @@ class Changes:
     Attributes:
         last: of each usage point the last finding.
         count: how many findings of each kind there were; by usage point and kind.
+        accepted: of each usage point the last change that was.
     """
 
     last: dict[str, Finding] = field(default_factory=dict)
     count: dict[tuple[str, str], int] = field(default_factory=dict)
+    accepted: dict[str, Finding] = field(default_factory=dict)
 
     def copy(self) -> Changes:
         """One that goes its own way."""
@@ -147,11 +150,19 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
         changes.last[one.point] = one
         changes.count[one.point, one.kind] = max(one.ordinal, changes.count.get((one.point, one.kind), 0))
         if one.state == ACCEPTED:
+            if (earlier := changes.accepted.get(one.point)) is not None and _is_same_event(one, earlier):
+                said.append(_superseded(earlier, one))
+                one = replace(one, previous=earlier.previous) if one.kind == earlier.kind else one
+                changes.last[one.point] = one
             if one.kind == MOVED:
                 step.memory.moves.append((step.slot, one.previous, one.current))
+            if one.kind != MISMATCH:
+                changes.accepted[one.point] = one
             _believe(step.memory, one, step.slot)
         elif one.point in taken_back:
             step.memory.beliefs.pop(one.point, None)
+            step.memory.came.pop(one.point, None)
+            changes.accepted.pop(one.point, None)
             # What it showed since speaks of the place to which it goes back.
             step.memory.forget(one.point, step.slot - DAY)
             step.memory.good[step.memory.points[one.point]] = GOOD
@@ -187,7 +198,8 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
     again = same and before is not None and before.state != ACCEPTED
     ordinal = before.ordinal if again and before is not None else changes.count.get((point, kind), 0) + 1
     running = again and before is not None and before.state == PROPOSED
-    unbroken = running and before is not None and slot - before.seen <= (DAY if mismatch else STEP)
+    pause = DAY if mismatch else STEP if np.isnan(scores.effective[n]) else BALANCED * STEP
+    unbroken = running and before is not None and slot - before.seen <= pause
     since = before.since if unbroken and before is not None else slot
     finding = Finding(
         point,
@@ -227,6 +239,19 @@ def _back(before: Finding, kind: str, previous: str, current: str, slot: int) ->
     return kind != MISMATCH and turned and slot - before.detected <= _TAKEN_BACK
 
 
+def _is_same_event(finding: Finding, earlier: Finding) -> bool:
+    """Whether a change happened before another was accepted that is no longer true then: it was misnamed."""
+    if finding.kind == MISMATCH or finding.change_id == earlier.change_id or finding.effective > earlier.detected:
+        return False
+    return finding.kind in (earlier.kind, MOVED)
+
+
+def _superseded(earlier: Finding, finding: Finding) -> Finding:
+    """An accepted change, withdrawn for what the event is named now."""
+    recorded = (finding.transformer, finding.phase) if finding.effective <= earlier.effective else earlier.recorded
+    return replace(earlier, state=WITHDRAWN, detected=finding.detected, recorded=recorded)
+
+
 def _is_gone(finding: Finding, step: Step, named: dict[str, int]) -> bool:
     pause = 2 * DAY if finding.kind == MISMATCH else DAY
     return finding.point not in named or step.slot - finding.seen > pause
@@ -250,6 +275,8 @@ def _confirmed_by_record(changes: Changes, step: Step) -> list[Finding]:
 def _believe(memory: Memory, finding: Finding, slot: int) -> None:
     memory.beliefs[finding.point] = Belief(finding.recorded, finding.transformer, finding.phase)
     memory.forget(finding.point, slot)
+    if finding.kind == MOVED:
+        memory.came[finding.point] = finding.effective, finding.previous
     # It fitted, before; so where it does not fit now, either, is to be seen at once.
     memory.good[memory.points[finding.point]] = GOOD
 
@@ -281,8 +308,9 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
         asked,
         step.slot - _LOOK_BACK,
         step.slot,
+        step.memory.moved(step.near, step.slot - _LOOK_BACK),
     )
-    change, transformer = scores.change.copy(), scores.transformer.copy()
+    change, mismatch, transformer = scores.change.copy(), scores.mismatch.copy(), scores.transformer.copy()
     phase, order = scores.phase.copy(), scores.order.copy()
     for n in asked.tolist():
         if not scores.change[n] > 0:
@@ -297,11 +325,14 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
         transformer[n], phase[n], order[n] = there, its if told else -1, its
         if step.memory.since[rows[n]] <= step.slot - _LOOK_BACK:
             doubt = max(1.0, float(scores.misfit[n]), float(step.memory.usual[rows[n]]))
-            change[n] = around.ratio(n, before, (there, its)) / doubt
+            told, always = (nats / doubt for nats in around.ratio(n, before, (there, its)))
+            if always >= ODDS and change[n] >= ODDS:
+                # That it fitted where the record says was because others were not known yet.
+                mismatch[n] = ODDS + _both(always - ODDS, share, others)
+            change[n] = told
         change[n] = ODDS + _both(change[n] - ODDS, share, others)
-    return around, replace(
-        step, scores=replace(scores, change=change, transformer=transformer, phase=phase, order=order)
-    )
+    found = replace(scores, change=change, mismatch=mismatch, transformer=transformer, phase=phase, order=order)
+    return around, replace(step, scores=found)
 
 
 def _both(score: float, share: float, others: float) -> float:
@@ -325,9 +356,12 @@ def _dated(step: Step, some: list[Finding], named: dict[str, int], around: Surro
         told = [moments for _, moments in members_ if moments is not None]
         for one, _ in members_:
             found = replace(one, together=len(members_) - 1)
+            n = named[one.point]
             if told:
                 middle, within = estimate(np.sum(told, axis=0))
                 found = replace(found, effective=step.slot - _LOOK_BACK + round(middle), within=within)
+            elif np.isfinite(step.scores.effective[n]):
+                found = replace(found, effective=int(step.scores.effective[n]), within=float(step.scores.within[n]))
             dated[one.point] = found
     return dated
 

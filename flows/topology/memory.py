@@ -50,6 +50,8 @@ class Memory:
         doubted: who vouches for nobody; [n].
         gathered: nats for a change of each, of all steps of late, by how much of their spans is new; 0 at least; [n].
         since: slot from which the place is believed; [n].
+        seen: last step at which the voltages were known; [n].
+        came: by usage point since which slot it has been where it is believed to be, and the transformer before.
         beliefs: of those that are not where the record says.
         recorded: what the record last said of each: transformer and phase.
         updated: of whom it has said something new since decisions were last made.
@@ -67,6 +69,8 @@ class Memory:
     doubted: Bools = field(default_factory=lambda: np.zeros(0, bool))
     gathered: Floats = field(default_factory=lambda: np.zeros(0))
     since: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    seen: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    came: dict[str, tuple[int, str]] = field(default_factory=dict)
     beliefs: dict[str, Belief] = field(default_factory=dict)
     recorded: dict[str, tuple[str, int]] = field(default_factory=dict)
     updated: list[str] = field(default_factory=list)
@@ -98,6 +102,8 @@ class Memory:
                 self.updated.append(point)
             if before is not None and (belief is None or (belief.transformer, belief.phase) != now):
                 self.forget(point, slot)
+                if before[0] != now[0]:
+                    self.came[point] = slot, before[0]
         return np.array([self.points[point] for point in near.points], np.int64)
 
     def forget(self, point: str, slot: int) -> None:
@@ -117,6 +123,18 @@ class Memory:
                 if point in index and belief.transformer in number:
                     transformer[index[point]], phase[index[point]] = number[belief.transformer], belief.phase
         return transformer, phase
+
+    def moved(self, near: Neighbourhood, begin: int) -> list[tuple[int, int, int]]:
+        """Who came since a slot: number in a record, slot since when it is there, number of the transformer before."""
+        if not self.came:
+            return []
+        number = {element: n for n, element in enumerate(near.transformers)}
+        index = {point: n for n, point in enumerate(near.points)}
+        return [
+            (index[point], slot, number[transformer])
+            for point, (slot, transformer) in sorted(self.came.items())
+            if slot > begin and point in index and transformer in number
+        ]
 
     def note(self, rows: Ints, span: int, margin: Floats) -> None:
         """Remember the margins of a step; NaN where nothing was asked or known.
@@ -148,3 +166,4 @@ class Memory:
         self.doubted = np.append(self.doubted, np.zeros(count, bool))
         self.gathered = np.append(self.gathered, np.zeros(count))
         self.since = np.append(self.since, np.full(count, slot))
+        self.seen = np.append(self.seen, np.zeros(count, np.int64))

@@ -4,14 +4,18 @@ Over a span that begins well before, each moment is weighed by the likelihood of
 was, times that of those after it where it could be now (a change point of known kinds before and after; all moments are
 equal before looking). The level of the voltage is left open on both sides. So places are compared by all windows since
 the change, however many, and by none before it.
+
+Where both transformers have head meters, their energy balances are weighed along with the voltages.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from flows.topology.balance import Balances
 from flows.topology.evidence import VARIANCE, Span, members
 from flows.topology.identification import PHASES, Record, orders, places_of
 from flows.topology.neighbourhood import Neighbourhood
@@ -36,12 +40,14 @@ class Surroundings:
         record: where they are believed to be.
         row: of each in both, by its number in the neighbourhood.
         places: the usage points that are asked about not among their members.
+        balances: of the transformers.
     """
 
     span: Span
     record: Record
     row: dict[int, int]
     places: Places
+    balances: Balances
     _covariances: dict[int, Floats] = field(default_factory=dict)
     _told: dict[tuple[int, int, bool], Floats] = field(default_factory=dict)
 
@@ -56,6 +62,7 @@ class Surroundings:
         some: Ints,
         begin: int,
         end: int,
+        moved: Iterable[tuple[int, int, int]] = (),
     ) -> Surroundings:
         """Of some usage points, over slots [begin, end).
 
@@ -68,6 +75,7 @@ class Surroundings:
             some: numbers of those that are asked about.
             begin: first slot.
             end: the slot after the last one.
+            moved: who came within them: number, slot since when it is there, transformer before.
         """
         concerned = np.unique(np.concatenate([near.candidates[at] for at in np.unique(believed.transformer[some])]))
         there = np.isin(believed.transformer, concerned)
@@ -91,7 +99,14 @@ class Surroundings:
         away[some] = True
         place = np.where(away[number][span.signals.meter], -1, place)
         places = places_of(span.signals, span.heads, record.phased, place, VARIANCE)
-        return cls(span, record, {int(n): row for row, n in enumerate(number)}, places)
+        row = {int(n): row for row, n in enumerate(number)}
+        balances = Balances.of(
+            slots.powers(slots.rows(part.meters), begin, end),
+            slots.powers(at_heads, begin, end),
+            part.transformer,
+            [(row[n], slot - begin, before) for n, slot, before in moved if n in row],
+        )
+        return cls(span, record, row, places, balances)
 
     def moments(self, n: int, before: Where, after: Where) -> Floats | None:
         """The log likelihood of each moment of a change; None where a place is not known.
@@ -114,7 +129,17 @@ class Surroundings:
                 if place < 0:
                     return None
                 whole += self._side(row, place, backward=backward)
-        return whole
+        return whole + self._balanced(n, before[0], after[0])
+
+    def _balanced(self, n: int, before: int, after: int) -> Floats:
+        """What the energies say of each moment, against no change; [L + 1]."""
+        told = np.zeros(self.span.signals.voltage.shape[1] + 1)
+        row, metered = self.row[n], self.balances.metered
+        if before != after and metered[before] and metered[after] and self.balances.told[row]:
+            nats = self.balances.told_by(np.array([row]), before, after)[0]
+            told[1:-1] = np.cumsum(nats[::-1])[::-1]
+            told[0] = told[1]
+        return told
 
     def rivals(self, n: int, before: Where, doubt: float) -> list[tuple[Where, float]]:
         """Where a usage point could have gone, the likeliest first, and how likely that is if it went anywhere.
@@ -142,19 +167,24 @@ class Surroundings:
         ranked = np.argsort(-shares, kind="stable")
         return [(found[one][0], float(shares[one])) for one in ranked]
 
-    def ratio(self, n: int, before: Where, after: Where) -> float:
-        """Nats for a change at some moment, all being equal, against that it has been at either place all the time.
+    def ratio(self, n: int, before: Where, after: Where) -> tuple[float, float]:
+        """Nats for a change at some moment, all being equal, and for having been at the other place all the time.
 
         Args:
             n: number of the usage point.
             before: where it was.
             after: where it is.
+
+        Returns:
+            Each against the likelier one of the other and of no change; -inf where a place is not known.
         """
         moments = self.moments(n, before, after)
         if moments is None:
-            return -np.inf
+            return -np.inf, -np.inf
         some = moments[_LEAST_BEFORE:-_LEAST_AFTER]
-        return float(np.logaddexp.reduce(some) - np.log(len(some)) - max(moments[0], moments[-1]))
+        change = float(np.logaddexp.reduce(some) - np.log(len(some)))
+        always, never = float(moments[0]), float(moments[-1])
+        return change - max(always, never), always - max(change, never)
 
     def _place(self, terminals: int, terminal: int, where: Where) -> int:
         transformer, order = where
@@ -192,15 +222,3 @@ def _prefixes(rest: Floats, power: Floats, covariance: Floats, *, backward: bool
     before = np.append(0, np.cumsum(there))
     found: Floats = told[before[-1] - before] if backward else told[before]
     return found
-
-
-def estimate(likelihoods: Floats) -> tuple[float, float]:
-    """The median of the moments, and half the width of the 95 % interval, in windows.
-
-    Args:
-        likelihoods: of the moments, those of meters that changed together added up; [L + 1].
-    """
-    weight = np.exp(likelihoods - likelihoods.max())
-    share = np.cumsum(weight) / weight.sum()
-    low, middle, high = (int(np.searchsorted(share, part)) for part in (0.025, 0.5, 0.975))
-    return float(middle), (high - low) / 2

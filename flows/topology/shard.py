@@ -23,7 +23,7 @@ from flows.topology.memory import Memory
 from flows.topology.neighbourhood import Neighbourhood, neighbourhood
 from flows.topology.rows import Row, above, change_frame, in_place_of, row_of, same
 from flows.topology.slots import Slots
-from flows.topology.tracker import DAY, STEP, step
+from flows.topology.tracker import BALANCE, STEP, step
 from flows.topology.versions import versions_of
 from schemas import contract
 
@@ -31,7 +31,7 @@ DEVICE, TIME = "meter_id", "time"
 METER_TOPIC, NETWORK_TOPIC = "grid.meter.v1", "grid.network.v1"
 
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
-_KEPT = 2 * DAY  # slots that steps look back upon
+_KEPT = BALANCE + 1  # slots that steps look back upon
 
 
 @dataclass(frozen=True, slots=True)

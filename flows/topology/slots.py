@@ -170,10 +170,19 @@ class Slots:
             Volts, [end - begin, n, 3], and net kW from register to register, [end - begin, n]; NaN where unknown.
         """
         volts = self._cut(self.voltage, rows, begin, end)
+        return volts.transpose(1, 0, 2), self.powers(rows, begin, end).T
+
+    def powers(self, rows: Ints, begin: int, end: int) -> Floats:
+        """Net powers of meters over slots [begin, end) from register to register, kW, NaN where unknown; [n, L].
+
+        Args:
+            rows: of the meters, -1 for those without readings.
+            begin: first slot.
+            end: the slot after the last one.
+        """
         register = self._cut(self.register, rows, begin - 1, end)
-        hours = self.interval / 3.6e9
-        power = np.diff(filled(register), axis=1) / hours
-        return volts.transpose(1, 0, 2), power.T
+        power: Floats = np.diff(filled(register), axis=1) / (self.interval / 3.6e9)
+        return power
 
     def _cut(self, matrix: npt.NDArray[Any], rows: Ints, begin: int, end: int) -> Floats:
         first = self.first or 0

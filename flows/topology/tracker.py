@@ -7,6 +7,8 @@ among many meters and hours chance alone changes nothing. Meters that show the s
 one another: it is cables that are moved.
 
 A meter that has never fitted where the record puts it is a mismatch of the record, found from whole days.
+
+Of meters without voltages the energy balances of the last days tell, every few hours.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from functools import reduce
 
 import numpy as np
 
+from flows.topology.balance import Balances, find
 from flows.topology.evidence import VARIANCE, Span, members, surroundings, weigh
 from flows.topology.identification import Findings, Record, fits, fits_at, found_in, identify
 from flows.topology.memory import SPANS, Bools, Memory
@@ -26,6 +29,9 @@ from flows.topology.slots import Slots
 DAY = 96  # slots
 STEP = 4  # slots from one step to the next
 ODDS = 10.0  # nats against a change of one meter in the last hours
+
+BALANCED = 6  # steps after which the energy balances are looked at
+BALANCE = 3 * DAY  # slots of them
 
 GOOD = 6
 """Steps at least LAG old in which a meter must have fitted, so that not fitting is a change."""
@@ -54,6 +60,8 @@ class Scores:
         order: which order of the meter's terminals that is.
         misfit: of it, per window; about 1 where it fits.
         together: how many others show the same move.
+        effective: slot since when it is so, where the energy balances tell it, else NaN.
+        within: half width of the 95 % interval of that.
     """
 
     change: Floats
@@ -63,6 +71,8 @@ class Scores:
     order: Ints
     misfit: Floats
     together: Ints
+    effective: Floats
+    within: Floats
 
 
 def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[Scores, Record]:
@@ -103,7 +113,47 @@ def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[
     if everybody:
         day = span(DAY)
         best = _mismatches(best, memory, day, at, Record(transformer, phase, day.phased, near.candidates), slot)
+    memory.seen[at] = np.where(here.signals.terminals > 0, slot, memory.seen[at])
+    memory.came = {point: one for point, one in memory.came.items() if one[0] > slot - BALANCE}
+    if number % BALANCED == 0:
+        blind = np.flatnonzero(memory.seen[at] < slot - BALANCE)
+        if len(blind):
+            best = _by_energies(best, memory, slots, near, transformer, blind, slot)
     return best, record
+
+
+def _by_energies(
+    scores: Scores,
+    memory: Memory,
+    slots: Slots,
+    near: Neighbourhood,
+    transformer: Ints,
+    some: Ints,
+    slot: int,
+) -> Scores:
+    """What the energy balances say of some usage points, whose voltages say nothing."""
+    at = np.array([memory.points[point] for point in near.points], np.int64)
+    begin = slot - BALANCE
+    balances = Balances.of(
+        slots.powers(slots.rows(near.meters), begin, slot),
+        slots.powers(slots.rows([head or "" for head in near.heads]), begin, slot),
+        transformer,
+        [(n, came - begin, before) for n, came, before in memory.moved(near, begin)],
+    )
+    found, plain = find(balances, transformer, near.candidates, some, np.maximum(memory.since[at] - begin, 0))
+    change, mismatch = scores.change.copy(), scores.mismatch.copy()
+    other, effective, within = scores.transformer.copy(), scores.effective.copy(), scores.within.copy()
+    n = found.meter
+    settled = memory.good[at[n]] >= GOOD
+    sure = np.log(found.share)
+    always = found.always > found.change
+    # Who was put there, and never was, goes back; who never was where the record says is a mismatch of the record.
+    change[n] = np.where(always & ~settled, -np.inf, found.likely + sure)
+    mismatch[n] = np.where(always & ~settled, found.always + sure, np.nan)
+    other[n], within[n] = found.other, found.within
+    effective[n] = np.where(always, np.maximum(memory.since[at[n]], begin), begin + np.round(found.window))
+    memory.good[at[plain]] = GOOD
+    return replace(scores, change=change, mismatch=mismatch, transformer=other, effective=effective, within=within)
 
 
 def _look(memory: Memory, span: Span, record: Record, at: Ints, *, everybody: bool) -> tuple[Findings, Floats]:
@@ -163,6 +213,8 @@ def _scores(memory: Memory, at: Ints, short: int, found: Findings, record: Recor
         found.other_order,
         found.misfit,
         np.zeros(len(at), np.int64),
+        np.full(len(at), np.nan),
+        np.full(len(at), np.nan),
     )
 
 
@@ -220,4 +272,6 @@ def _mismatches(scores: Scores, memory: Memory, span: Span, at: Ints, record: Re
         np.where(told, found.other_order, scores.order),
         np.where(told, found.misfit, scores.misfit),
         scores.together,
+        scores.effective,
+        scores.within,
     )
