@@ -138,7 +138,7 @@ class Moves:
         other: the likeliest other transformer; [m].
         share: its probability among all others, all being equal before; [m].
         change: nats for a change to it at some moment against none; [m].
-        always: nats for having been there all the time against where it is believed to be; [m].
+        always: nats for having been there all the time against none; [m].
         window: median of the moment, in windows of the span; [m].
         within: half width of its 95 % interval, windows; [m].
     """
@@ -167,7 +167,8 @@ class Moves:
     @property
     def likely(self) -> Floats:
         """Nats for being at the other one, since whenever; [m]."""
-        return np.maximum(self.change, self.always)
+        both: Floats = np.logaddexp(self.change, self.always)
+        return both
 
     def rows(self, rows: Ints) -> Moves:
         """Some of them."""
@@ -226,8 +227,7 @@ def _compare(balances: Balances, transformer: Ints, candidates: Sequence[Ints], 
         always = after[:, :, 0]
         weighed = np.where(possible, after, -np.inf)
         change = np.logaddexp.reduce(weighed, axis=2) - np.log(np.maximum(possible.sum(axis=1), 1))
-        change -= np.maximum(always, 0.0)
-        likely = np.maximum(change, always)
+        likely = np.logaddexp(change, always)
         best = likely.argmax(axis=0)
         row = np.arange(len(some))
         share = np.exp(likely[best, row] - np.logaddexp.reduce(likely, axis=0))

@@ -145,11 +145,11 @@ def _by_energies(
     other, effective, within = scores.transformer.copy(), scores.effective.copy(), scores.within.copy()
     n = found.meter
     settled = memory.good[at[n]] >= GOOD
-    sure = np.log(found.share)
+    nats = found.likely + np.log(found.share)
     always = found.always > found.change
-    # Who was put there, and never was, goes back; who never was where the record says is a mismatch of the record.
-    change[n] = np.where(always & ~settled, -np.inf, found.likely + sure)
-    mismatch[n] = np.where(always & ~settled, found.always + sure, np.nan)
+    # Who plainly was where the record says has moved, if only before the span; else a change must be plain to be one.
+    wrong = ~settled & (found.always > found.change - _PLAIN)
+    change[n], mismatch[n] = np.where(wrong, -np.inf, nats), np.where(wrong, nats, np.nan)
     other[n], within[n] = found.other, found.within
     effective[n] = np.where(always, np.maximum(memory.since[at[n]], begin), begin + np.round(found.window))
     memory.good[at[plain]] = GOOD
