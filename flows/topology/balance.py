@@ -28,6 +28,7 @@ from flows.topology.signals import Floats, Ints
 
 _HEAVY = 2.0  # degrees of freedom of a window's rest (Student's t)
 _RECENT = 8  # windows whose mean is taken off the next one
+_COUNTED = 0.6  # of a window's nats: rests of windows, and of transformers, are not quite independent
 _LEAST_SCALE = 0.01  # kW, of a rest: what registers round off
 _MOST = (50.0, 10.0)  # kW, and times its median, beyond which a power is a register's jump
 _LEAST_KNOWN = 0.6  # of the windows
@@ -293,5 +294,5 @@ def _less(rest: Floats, basis: Floats) -> Floats:
 
 
 def _nats(rest: Floats) -> Floats:
-    nats: Floats = -(_HEAVY + 1) / 2 * np.log1p(rest**2 / _HEAVY)
+    nats: Floats = -_COUNTED * (_HEAVY + 1) / 2 * np.log1p(rest**2 / _HEAVY)
     return nats

@@ -1,4 +1,4 @@
-"""``make bench``: the flow beside a bare loop on one topic, and the replay of files.
+"""``make bench``: the flows beside a bare loop, the replay of files, and how right what is found is.
 
 Ratios of two measurements of one run mean something on any machine; the absolute figures only on a quiet one.
 """
@@ -24,6 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ops.bench.ied import bench_ied
+from ops.bench.topology import bench_topology
 from ops.console import err, out
 from ops.services import Services
 from schemas import contract
@@ -42,14 +43,17 @@ def main() -> None:
     parser.add_argument("--meters", type=int, default=20_000)
     parser.add_argument("--readings", type=int, default=12_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("line-loss", "ied-supervision"), help="one flow only")
+    parser.add_argument("--cities", type=int, default=3, help="whose topology is followed")
+    parser.add_argument("--only", choices=("line-loss", "ied-supervision", "topology"), help="one flow only")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        if options.only != "ied-supervision":
+        if options.only in (None, "line-loss"):
             _bench_line_loss(folder, options.meters, max(2, options.readings // options.meters), options.rounds)
-        if options.only != "line-loss":
+        if options.only in (None, "ied-supervision"):
             bench_ied(folder, options.rounds, _timed_replay)
+        if options.only in (None, "topology"):
+            bench_topology(folder, options.rounds, options.cities, _timed_replay)
 
 
 def _bench_line_loss(folder: Path, meters: int, steps: int, rounds: int) -> None:

@@ -43,6 +43,10 @@ SUPPLY_TRUTH = pl.Schema({"element_id": pl.String(), "time": _TIME, "fed_by": pl
 METER_TRUTH = pl.Schema({"meter_id": pl.String(), "transformer_id": pl.String()})
 
 
+NO_POINTS = pl.DataFrame(schema={"element_id": pl.String(), "meter_id": pl.String()})
+"""Usage points and their meters."""
+
+
 @dataclass(frozen=True)
 class Results:
     """What a flow has written.
@@ -54,7 +58,8 @@ class Results:
             first_kwh, last_kwh.
         letters: refused and late messages, without their content.
         meters: how many meters there are energies of.
-        profiles: energies of the meters that are suspected: meter_id, window_start, import_kwh, export_kwh.
+        profiles: energies of the meters that are suspected, or have moved: meter_id, window_start, import_kwh,
+            export_kwh.
         anomalies: of IEDs, of each the row of the highest revision; None where there is no such dataset.
         changes: of the topology, the same.
     """
@@ -97,8 +102,13 @@ _TRUTH = {
 NO_TRUTH = Truth(**{name: schema.to_frame() for name, schema in _TRUTH.items()})
 
 
-def read_results(folder: Path, truth: Truth = NO_TRUTH) -> Results:
+def read_results(folder: Path, truth: Truth = NO_TRUTH, points: pl.DataFrame = NO_POINTS) -> Results:
     """The datasets of an output folder.
+
+    Args:
+        folder: of ``gridflow replay``.
+        truth: what is known of a simulated grid.
+        points: the meters of usage points, ``NO_POINTS``: of those that moved the energies are read, too.
 
     Raises:
         InputError: there is no such folder, it has no line_loss, or a file cannot be read.
@@ -112,7 +122,6 @@ def read_results(folder: Path, truth: Truth = NO_TRUTH) -> Results:
     latest = highest_revision(rows, LINE_LOSS.identity)
     # The usual case, one revision of each, needs no second look at millions of rows.
     restated = restatements(rows if latest.height < rows.height else rows.clear())
-    profiles = _profiles(folder, latest)
     anomalies = None
     if (folder / IED_ANOMALY.dataset).is_dir():
         anomalies = highest_revision(_dataset(folder, IED_ANOMALY, IED_ANOMALY.polars), IED_ANOMALY.identity)
@@ -121,6 +130,7 @@ def read_results(folder: Path, truth: Truth = NO_TRUTH) -> Results:
         rows = _dataset(folder, TOPOLOGY_CHANGE, TOPOLOGY_CHANGE.polars)
         changes = highest_revision(rows, TOPOLOGY_CHANGE.identity)
     known = with_truth(latest, truth.areas)
+    profiles = _profiles(folder, latest, changes, points)
     return Results(known, restated, letters, _count_meters(folder), profiles, anomalies, changes)
 
 
@@ -195,10 +205,13 @@ def dataset_files(folder: Path, of: Contract) -> list[Path]:
     return sorted((folder / of.dataset).glob("**/*.parquet"))
 
 
-def _profiles(folder: Path, losses: pl.DataFrame) -> pl.DataFrame:
-    """Energies of the meters that any loss suspects."""
+def _profiles(folder: Path, losses: pl.DataFrame, changes: pl.DataFrame | None, points: pl.DataFrame) -> pl.DataFrame:
+    """Energies of the meters that any loss suspects, and of those of which anything has changed."""
     suspects = losses.select(pl.col("suspects").explode()).drop_nulls().unnest("suspects")
-    meters = suspects["meter_id"].unique().sort().implode() if suspects.height else None
+    asked = [suspects["meter_id"]] if suspects.height else []
+    if changes is not None:
+        asked.append(points.join(changes, on="element_id", how="semi")["meter_id"])
+    meters = pl.concat(asked).unique().sort().implode() if asked and sum(map(len, asked)) else None
     columns = [*METER_ENERGY.identity, "import_kwh", "export_kwh", "revision"]
     files = dataset_files(folder, METER_ENERGY)
     if meters is None or not files:

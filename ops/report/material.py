@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import polars as pl
 
-from ops.report.data import Results, Truth
+from ops.report.data import NO_POINTS, Results, Truth
 from ops.report.topology import Grid
 from ops.report.totals import Span, areas_of, per_element, per_step
 
@@ -22,6 +22,7 @@ class Material:
         grid: the network, where it is given.
         truth: what was simulated.
         findings: what was injected beside what was found, where it is given.
+        points: usage points and their meters, where the network is given.
     """
 
     results: Results
@@ -29,6 +30,7 @@ class Material:
     grid: Grid | None
     truth: Truth
     findings: pl.DataFrame | None
+    points: pl.DataFrame = field(default_factory=NO_POINTS.clone)
 
     @cached_property
     def totals(self) -> pl.DataFrame:

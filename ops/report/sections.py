@@ -9,20 +9,26 @@ import polars as pl
 
 from ops.report import figures_heat, figures_ieds, figures_losses, figures_quality, quality, tables
 from ops.report.figures_investigation import investigated
+from ops.report.figures_moved import means, moved
 from ops.report.figures_network import NetworkFigures
 from ops.report.ieds import injected_ieds
 from ops.report.investigation import MOST_CASES, cases
 from ops.report.material import Material
+from ops.report.moved import moves_of, pairs
 from ops.report.page import Panel, Section, View, heading, paragraph
 from ops.report.style import color_limit, count, energy, floats
-from ops.report.switching import Switching
-from ops.report.topology import Grid
+from ops.report.switching import Switching, switching_found
+from ops.report.topology import SWITCHES, Grid
 from ops.report.totals import LEVELS, Span, together, topmost
 
 _MOST_ELEMENTS = 40  # a list to choose from that is longer is not read, and each picture takes place in the file
 _MOST_SUBSTATIONS = 60
 _MOST_NAMED = 12
 _MOST_DEVICES = 40
+_CHANGES = {
+    "Meters": ("METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", "RECORD_MISMATCH"),
+    "Switching": ("SWITCH_OPERATED", "DE_ENERGISED", "RE_ENERGISED"),
+}
 
 
 def sections_of(of: Material) -> Iterator[Section]:
@@ -40,6 +46,8 @@ def sections_of(of: Material) -> Iterator[Section]:
         yield _over_time(of, of.span)
     if of.grid is not None:
         yield _network(of, of.grid)
+    if of.results.changes is not None:
+        yield _changes(of, of.results.changes)
     yield _suspects(of)
     if of.results.anomalies is not None:
         yield _ieds(of, of.results.anomalies)
@@ -130,7 +138,7 @@ def _over_time(of: Material, span: Span) -> Section:
 
 def _network(of: Material, grid: Grid) -> Section:
     rates = of.areas.get_column("loss_percent")
-    switching = Switching(of.truth.switches, of.truth.supply) if of.truth.switches.height else None
+    switching = _switching(of, grid)
     drawn = NetworkFigures(grid, of.totals, color_limit(floats(rates), figures_heat.LEAST_PERCENT), switching)
     substations = drawn.substations
     views = [View(name or "Feeders", *drawn.one_line(name)) for name in substations[:_MOST_SUBSTATIONS]]
@@ -159,6 +167,38 @@ def _network(of: Material, grid: Grid) -> Section:
         if switching is not None:
             lead += " The slider goes through what was switched."
     return Section("network", "Network", lead, body)
+
+
+def _switching(of: Material, grid: Grid) -> Switching | None:
+    """How switches were operated: by what was found, or where nothing looked for it, by what was simulated."""
+    if of.results.changes is not None and of.span is not None:
+        switches = {name: one.normal_open for name, one in grid.elements.items() if one.kind in SWITCHES}
+        return switching_found(of.results.changes, switches, of.span.start)
+    return Switching(of.truth.switches, of.truth.supply) if of.truth.switches.height else None
+
+
+def _changes(of: Material, changes: pl.DataFrame) -> Section:
+    lead = "What is not, or no longer, where the record has it: meters at other transformers and phases, and switching."
+    if changes.is_empty():
+        return Section("changes", "Topology", lead, [_empty("Nothing has changed, and no record is contradicted.")])
+    counts = changes.group_by("kind", "state").len().sort("len", "kind", descending=[True, False])
+    said = ", ".join(f"{kind} {number:,} {state.lower()}" for kind, state, number in counts.iter_rows())
+    body: list[Panel | str] = [paragraph(f"{count(changes.height)} changes: {said}.")]
+    between = [] if of.span is None else pairs(of, of.span)
+    if of.span is not None and between:
+        views = [View(f"{pair.previous} to {pair.current}", moved(pair, of.span)) for pair in between]
+        body.append(heading("Meters that moved, and the losses of both areas"))
+        body.append(Panel("moved", views, "Losses of two areas as they are, and by the record as it was."))
+        body.append(tables.of_moved([(pair, means(pair)) for pair in between], of.span.step_name))
+    elif moves_of(changes).height:
+        body.append(paragraph("The losses of areas between which meters moved need the network, and the losses."))
+    for title, kinds in _CHANGES.items():
+        some = changes.filter(pl.col("kind").is_in(kinds))
+        if some.height:
+            body += [heading(title), tables.of_changes(some)]
+        if some.height > tables.MOST_ROWS:
+            body.append(paragraph(f"The last {tables.MOST_ROWS} of {count(some.height)}."))
+    return Section("changes", "Topology", lead, body)
 
 
 def _resupplied(of: Material) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
 
 MOST_MOMENTS = 60
+_CLOSED = "closed"
 _TOGETHER = timedelta(minutes=1)  # operations that follow each other so fast are one change
 
 
@@ -63,6 +64,32 @@ class Switching:
             if len(found) == MOST_MOMENTS:
                 break
         return found
+
+
+def switching_found(changes: pl.DataFrame, switches: Mapping[str, bool], start: datetime) -> Switching | None:
+    """The switching by what was found; None where no switch was operated.
+
+    Args:
+        changes: of the topology, one row each.
+        switches: of each whether it is normally open.
+        start: from when on; until something else is said, a switch is as it was before it was operated, else normal.
+    """
+    accepted = changes.filter(pl.col("state") == "ACCEPTED").sort("effective_time", maintain_order=True)
+    operated = accepted.filter(pl.col("kind") == "SWITCH_OPERATED")
+    if operated.is_empty():
+        return None
+    first = operated.unique("element_id", keep="first").filter(pl.col("previous").is_not_null())
+    before = {name: not is_open for name, is_open in switches.items()}
+    before |= {name: previous == _CLOSED for name, previous in first.select("element_id", "previous").iter_rows()}
+    initial = pl.DataFrame({"element_id": list(before), "closed": list(before.values())}).with_columns(
+        time=pl.lit(min(start, operated["effective_time"][0])).cast(operated.schema["effective_time"])
+    )
+    said = operated.select("element_id", time="effective_time", closed=pl.col("current") == _CLOSED)
+    supplied = accepted.filter(pl.col("kind").is_in(["DE_ENERGISED", "RE_ENERGISED", "SUPPLY_CHANGED"]))
+    return Switching(
+        pl.concat([initial.select(said.columns), said]),
+        supplied.select("element_id", time="effective_time", fed_by="current"),
+    )
 
 
 def _dark(fed: pl.DataFrame, time: datetime) -> frozenset[str]:

@@ -9,9 +9,11 @@ from html import escape
 import polars as pl
 
 from ops.report.data import LATE
+from ops.report.moved import Pair
 from ops.report.style import DASH, count, energy, moment, number
 
 MOST_ROWS = 50
+_MOST_NAMED = 6
 
 # What ``amount`` means; of other kinds it means nothing that could be added up.
 _AMOUNTS = {
@@ -82,6 +84,54 @@ def of_suspects(named: pl.DataFrame, areas: dict[str, str], events: pl.DataFrame
         rows.append([*told, injected.get(meter)] if injected else told)
     heads = ["Meter", "Score", "Not registered", "Area", "Windows", *(["Injected"] if injected else [])]
     return table(heads, rows, numeric=[2, 4])
+
+
+def of_changes(changes: pl.DataFrame) -> str:
+    """What was found of the topology, the latest first.
+
+    Args:
+        changes: columns of TopologyChange, one row each.
+    """
+    rows = []
+    for row in changes.sort("effective_time", "change_id", descending=[True, False]).head(MOST_ROWS).to_dicts():
+        evidence = {one["key"]: one["value"] for one in row["evidence"]}
+        behind = sum(int(value) for key, value in evidence.items() if key.startswith("customers"))
+        within = evidence.get("effective_within_minutes")
+        rows.append(
+            [
+                row["kind"],
+                row["element_id"],
+                row["previous"],
+                row["current"],
+                moment(row["effective_time"]) + (f" ± {within} min" if within not in {None, "0"} else ""),
+                moment(row["detected_time"]),
+                f"{row['confidence']:.4f}",
+                row["state"],
+                count(behind) if behind else "",
+            ]
+        )
+    heads = ["Kind", "Element", "From", "To", "Since / UTC", "Known / UTC", "Confidence", "State", "Customers"]
+    return table(heads, rows, numeric=[6, 8])
+
+
+def of_moved(between: Sequence[tuple[Pair, dict[str, tuple[float, float]]]], step: str) -> str:
+    """What moved meters do to the losses of both areas.
+
+    Args:
+        between: pairs of areas, and of each area its mean loss and that by the record as it was, kWh.
+        step: of which length of time the mean is.
+    """
+    rows = []
+    for pair, losses in between:
+        names = pair.moves["element_id"].to_list()
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        energies: list[str | None] = []
+        for area in (pair.previous, pair.current):
+            energies += [energy(value) for value in losses[area]] if area in losses else [None, None]
+        rows.append([f"{pair.previous} to {pair.current}", ", ".join(names[:_MOST_NAMED]) + more, *energies])
+    old = "by the record as it was"
+    heads = ["Areas", "Usage points", f"First loses per {step}", old, f"Second loses per {step}", old]
+    return table(heads, rows, numeric=[2, 3, 4, 5])
 
 
 def of_letters(classes: pl.DataFrame) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from connectors.errors import InputError
-from ops.report.data import NO_TRUTH, Results, as_of, read_network, read_results, read_truth
+from flows.streaming.network import USAGE_POINT
+from ops.report.data import NO_POINTS, NO_TRUTH, Results, as_of, read_network, read_results, read_truth
 from ops.report.material import Material
 from ops.report.page import Tile, render
 from ops.report.quality import late
@@ -42,9 +43,11 @@ def write_report(
         InputError: a folder or file is not what it should be, or the output cannot be written.
     """
     known = NO_TRUTH if truth is None else read_truth(truth)
-    read = read_results(results, known)
+    versions = None if network is None else read_network(network)
+    points = NO_POINTS if versions is None else _points(versions)
+    read = read_results(results, known, points)
     span = span_of(read.losses)
-    material = Material(read, span, None if network is None else _grid(network, span), known, findings)
+    material = Material(read, span, None if versions is None else _grid(versions, span), known, findings, points)
     period = (
         "No results"
         if span is None
@@ -59,9 +62,15 @@ def write_report(
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
 
 
-def _grid(path: Path, span: Span | None) -> Grid:
+def _points(versions: pl.DataFrame) -> pl.DataFrame:
+    """The last meter of each usage point."""
+    rows = versions.filter((pl.col("kind") == USAGE_POINT) & pl.col("measuring_device_id").is_not_null())
+    last = rows.sort("valid_from", maintain_order=True).unique("element_id", keep="last", maintain_order=True)
+    return last.select("element_id", meter_id="measuring_device_id")
+
+
+def _grid(versions: pl.DataFrame, span: Span | None) -> Grid:
     """The network as it was in the last window."""
-    versions = read_network(path)
     time = versions.get_column("valid_from").max() if span is None else span.end - span.window
     return grid_of(as_of(versions, time) if time is not None else versions)  # type: ignore[arg-type]
 

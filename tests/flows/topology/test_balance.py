@@ -118,7 +118,7 @@ def _plain_rest(rest: Floats, load: Floats) -> tuple[Floats, float, Floats]:
 
 
 def _plain_nats(one: Floats, other: Floats, scale: float) -> Floats:
-    return -1.5 * (np.log1p((other / scale) ** 2 / 2) - np.log1p((one / scale) ** 2 / 2))
+    return -0.6 * 1.5 * (np.log1p((other / scale) ** 2 / 2) - np.log1p((one / scale) ** 2 / 2))
 
 
 @pytest.mark.parametrize("seed", range(3))
