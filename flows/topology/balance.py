@@ -227,7 +227,9 @@ def _compare(balances: Balances, transformer: Ints, candidates: Sequence[Ints], 
         possible = (moments >= since[some][:, None] + _LEAST_SIDE[0]) & (moments <= len(moments) - 1 - _LEAST_SIDE[1])
         always = after[:, :, 0]
         weighed = np.where(possible, after, -np.inf)
-        change = np.logaddexp.reduce(weighed, axis=2) - np.log(np.maximum(possible.sum(axis=1), 1))
+        most = np.maximum(weighed.max(axis=2), -1e9)  # where no moment is possible, too
+        change = most + np.log(np.exp(weighed - most[:, :, None]).sum(axis=2) + 1e-300)
+        change -= np.log(np.maximum(possible.sum(axis=1), 1))
         likely = np.logaddexp(change, always)
         best = likely.argmax(axis=0)
         row = np.arange(len(some))
@@ -242,10 +244,12 @@ def _compare(balances: Balances, transformer: Ints, candidates: Sequence[Ints], 
 def _apart(moves: Moves, transformer: Ints) -> Ints:
     """Rows of the likeliest moves of which no two concern one transformer."""
     touched: set[int] = set()
-    taken = []
-    for row in np.argsort(-moves.likely, kind="stable").tolist():
+    taken, likely = [], moves.likely
+    for row in np.argsort(-likely, kind="stable").tolist():
+        if likely[row] < _TAKEN:
+            break
         both = {int(transformer[moves.meter[row]]), int(moves.other[row])}
-        if moves.likely[row] < _TAKEN or touched & both:
+        if touched & both:
             continue
         touched |= both
         taken.append(row)
