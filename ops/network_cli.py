@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 
 _NETWORK = "grid.network.v1"
+_LINE = "ACLineSegment"
 Input = Annotated[
     Path, typer.Option("--input", "-i", help=f"The record: {_NETWORK}.parquet, or the folder that holds it.")
 ]
@@ -136,6 +137,52 @@ class _State:
             for element, version in sorted(self.valid.items())
         ]
 
+    def features(self) -> dict[str, Any]:
+        """Every element as a feature of GeoJSON (RFC 7946); the geometry of those whose place is not recorded is null.
+
+        A line whose ends both are where other equipment is placed runs between them; else it is a point.
+        """
+        at: dict[str, list[float]] = {}
+        for version in self.valid.values():
+            if version.kind != _LINE and (point := _point(version)):
+                for node in (version.terminal_1, version.terminal_2):
+                    if node:
+                        at.setdefault(node, point)
+        customers = Counter(v.container for v in self.valid.values() if v.kind == USAGE_POINT)
+        return {
+            "type": "FeatureCollection",
+            "features": [
+                {
+                    "type": "Feature",
+                    "id": row["mRID"],
+                    "geometry": _geometry(self.valid[row["mRID"]], at),
+                    "properties": row | self._supplied(row["mRID"], customers[row["mRID"]]),
+                }
+                for row in self.elements()
+            ],
+        }
+
+    def _supplied(self, element: str, customers: int) -> dict[str, Any]:
+        """Of a transformer with customers who feeds it, and how many they are."""
+        if self.valid[element].kind != TRANSFORMER or not customers:
+            return {}
+        fed = self.fed_by.get(element)
+        return {"customers": customers, "fed_by": [one for one in fed or () if one], "energised": bool(fed)}
+
+
+def _point(version: Version) -> list[float] | None:
+    if version.longitude_deg is None or version.latitude_deg is None:
+        return None
+    return [version.longitude_deg, version.latitude_deg]
+
+
+def _geometry(version: Version, at: dict[str, list[float]]) -> dict[str, Any] | None:
+    ends = [at[node] for node in (version.terminal_1, version.terminal_2) if node in at]
+    if version.kind == _LINE and len(ends) == 2:
+        return {"type": "LineString", "coordinates": ends}
+    point = _point(version)
+    return None if point is None else {"type": "Point", "coordinates": point}
+
 
 @app.command()
 def show(
@@ -143,15 +190,24 @@ def show(
     results: Changes = None,
     at: Annotated[str | None, typer.Option(help="When, ISO 8601; without it, the latest state.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="All elements as JSON, named as in CIM.")] = False,
+    geojson: Annotated[bool, typer.Option("--geojson", help="All elements as GeoJSON, for a map.")] = False,
 ) -> None:
     """Show the network at a time: of each transformer who feeds it, and its customers.
 
-    Example: [bold]gridflow network show --input telemetry --output results --at 2026-03-17T14:00:00Z[/]
+    Examples:
+        gridflow network show --input telemetry --output results --at 2026-03-17T14:00:00Z
+
+        gridflow network show --input telemetry --output results --geojson > network.geojson
     """
     with errors_as_status():
+        if json_ and geojson:
+            raise InputError("--json, --geojson: only one of them can be shown")
         state = _State(_table(input_), _accepted(results), _moment(at, "--at"))
     if json_:
         typer.echo(json.dumps(state.elements(), indent=1))
+        return
+    if geojson:
+        typer.echo(json.dumps(state.features()))
         return
     table = Table(title=f"Network {'as it is' if at is None else at}")
     for name in ("transformer", "container", "fed by", "customers", "A", "B", "C"):

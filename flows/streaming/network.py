@@ -37,6 +37,8 @@ _COLUMNS = (
     "load_loss_kw",
     "measuring_terminal",
     "x_ohm",
+    "longitude_deg",
+    "latitude_deg",
 )
 
 
@@ -58,6 +60,8 @@ class Version(NamedTuple):
     load_loss_kw: float | None = None
     measuring_terminal: int | None = None
     x_ohm: float | None = None
+    longitude_deg: float | None = None
+    latitude_deg: float | None = None
 
 
 class Segment(NamedTuple):

@@ -1,8 +1,9 @@
 """Who is recorded where, and which transformers a customer could hang at instead.
 
-A customer can be moved to where a cable reaches: to the transformers that are fewest steps away in the network, or,
-where lines and switches are not recorded, to those of the same feeder, substation or region. Their number is limited,
-so that the cost of comparing grows linearly with the grid.
+A customer can be moved to where a cable reaches: to the transformers that are nearest on the map; where no
+coordinates are recorded, to those that are fewest steps away in the network, or, where lines and switches are not
+recorded either, to those of the same feeder, substation or region. Their number is limited, so that the cost of
+comparing grows linearly with the grid.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from flows.topology.identification import PHASES
 from flows.topology.signals import Ints
 
 NEAREST = 8  # transformers beside its own that a customer could hang at
+_REACH_KM = 3.0  # farther away no low-voltage cable leads
+_KM_PER_DEGREE = 111.2
+_STRIP = 256  # transformers that are compared together
 _MOST_STEPS = 200  # connectivity nodes that are looked at from one transformer, times NEAREST
 
 
@@ -73,7 +77,10 @@ def phase_of(phases: str | None) -> int:
 
 
 def _candidates(valid: dict[str, Version], transformers: list[str]) -> list[Ints]:
-    near = _by_lines(valid, transformers)
+    near = _by_distance(valid, transformers)
+    if unplaced := [n for n, found in enumerate(near) if not found]:
+        for n, others in zip(unplaced, _by_lines(valid, transformers, unplaced), strict=True):
+            near[n] = others
     alone = [n for n, found in enumerate(near) if not found]
     if alone:
         for n, others in zip(alone, _by_containers(valid, transformers, alone), strict=True):
@@ -86,7 +93,37 @@ def _candidates(valid: dict[str, Version], transformers: list[str]) -> list[Ints
     return [np.array(sorted(some), np.int64) for some in both]
 
 
-def _by_lines(valid: dict[str, Version], transformers: list[str]) -> list[list[int]]:
+def _by_distance(valid: dict[str, Version], transformers: list[str]) -> list[list[int]]:
+    """The nearest on the map, of those that are placed on it."""
+    place = np.array([_place(valid[transformer]) for transformer in transformers], np.float64).reshape(-1, 2)
+    known = np.flatnonzero(np.isfinite(place).all(axis=1))
+    found: list[list[int]] = [[] for _ in transformers]
+    if not len(known):
+        return found
+    degree = np.array([np.cos(np.radians(place[known, 1].mean())), 1.0]) * _KM_PER_DEGREE
+    known = known[np.lexsort((known, place[known, 0]))]
+    km = place[known] * degree
+    # From west to east, in strips: those farther west or east than a cable reaches are not looked at.
+    for start in range(0, len(known), _STRIP):
+        mine = slice(start, start + _STRIP)
+        low, high = np.searchsorted(km[:, 0], (km[mine, 0][0] - _REACH_KM, km[mine, 0][-1] + _REACH_KM))
+        apart = np.hypot(*(km[mine, None] - km[None, low:high]).transpose(2, 0, 1))
+        ranked = np.argsort(apart, axis=1, kind="stable")[:, : NEAREST + 1]
+        for row, n in enumerate(known[mine].tolist()):
+            at = ranked[row][apart[row, ranked[row]] <= _REACH_KM]
+            found[n] = [other for other in known[low + at].tolist() if other != n][:NEAREST]
+    return found
+
+
+def _place(version: Version) -> tuple[float, float]:
+    """Longitude and latitude; NaN where unknown, as are those off the coast of Ghana, where all zeros go."""
+    longitude, latitude = version.longitude_deg, version.latitude_deg
+    if longitude is None or latitude is None or (longitude == 0 and latitude == 0):
+        return np.nan, np.nan
+    return longitude, latitude
+
+
+def _by_lines(valid: dict[str, Version], transformers: list[str], some: list[int]) -> list[list[int]]:
     """The nearest by steps along lines and switches, open ones too, not through transformers."""
     along: dict[str, list[str]] = defaultdict(list)
     at: dict[str, list[int]] = defaultdict(list)
@@ -100,7 +137,8 @@ def _by_lines(valid: dict[str, Version], transformers: list[str]) -> list[list[i
             if node:
                 at[node].append(n)
     found: list[list[int]] = []
-    for n, transformer in enumerate(transformers):
+    for n in some:
+        transformer = transformers[n]
         start = [node for node in (valid[transformer].terminal_1, valid[transformer].terminal_2) if node]
         seen, open_, nearest = set(start), deque(start), dict.fromkeys([n])
         while open_ and len(nearest) <= NEAREST and len(seen) < _MOST_STEPS * NEAREST:

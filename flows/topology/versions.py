@@ -56,6 +56,8 @@ def _frame(point: str, begin: int, version: Version) -> pl.DataFrame:
         "rated_kva": version.rated_kva,
         "measuring_device_id": version.device,
         "measuring_terminal": version.measuring_terminal,
+        "longitude_deg": version.longitude_deg,
+        "latitude_deg": version.latitude_deg,
         "valid_from": begin,
     }
     schema = contract(_NETWORK).polars

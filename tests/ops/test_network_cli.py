@@ -85,6 +85,32 @@ def test_all_elements_as_json(folders: tuple[Path, Path]) -> None:
     assert next(one for one in later if one["mRID"] == "ST1-XSWI2")["open"] is False
 
 
+def test_the_network_as_geojson(folders: tuple[Path, Path]) -> None:
+    given, results = folders
+    path = given / "grid.network.v1.parquet"
+    stations = pl.col("element_id").is_in(["ST1", "ST2"])
+    placed = pl.read_parquet(path).with_columns(
+        longitude_deg=pl.when(stations).then(pl.lit(7.1)), latitude_deg=pl.when(stations).then(pl.lit(50.7))
+    )
+    placed.write_parquet(path)
+    shown = json.loads(_run("show", "--input", str(given), "--output", str(results), "--geojson", "--at", _at(2.01)))
+    assert shown["type"] == "FeatureCollection"
+    features = {feature["id"]: feature for feature in shown["features"]}
+    assert len(features) == placed["element_id"].n_unique()
+    dark = features["ST1"]
+    assert dark["geometry"] == {"type": "Point", "coordinates": [7.1, 50.7]}
+    assert dark["properties"]["class"] == "PowerTransformer"
+    assert (dark["properties"]["energised"], dark["properties"]["fed_by"]) == (False, [])
+    lines = [one for one in features.values() if one["properties"]["class"] == "ACLineSegment"]
+    assert {one["geometry"] and one["geometry"]["type"] for one in lines} <= {None, "LineString"}
+    assert features["SU1"]["geometry"] is None
+
+
+def test_json_and_geojson_at_once_are_refused(folders: tuple[Path, Path]) -> None:
+    result = CliRunner().invoke(app, ["network", "show", "--input", str(folders[0]), "--json", "--geojson"])
+    assert result.exit_code == 2
+
+
 def test_a_wrong_time_is_one_line(folders: tuple[Path, Path]) -> None:
     result = CliRunner().invoke(app, ["network", "show", "--input", str(folders[0]), "--at", "yesterday"])
     assert result.exit_code == 2

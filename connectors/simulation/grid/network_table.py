@@ -12,6 +12,7 @@ import polars as pl
 from connectors.simulation.chance import Chance, chosen
 from connectors.simulation.grid.city import REGION, City
 from connectors.simulation.grid.layout import PHASE_NAMES, Substation
+from connectors.simulation.grid.map import node_places
 from connectors.simulation.meters.metering import Exchange
 from connectors.simulation.options import Options
 from schemas import contract
@@ -76,7 +77,24 @@ def network_rows(
         rows.append(
             {**points[exchange.customer], "measuring_device_id": exchange.new_meter, "valid_from": exchange.time}
         )
+    _place(rows, grid)
     return _frame(rows, options)
+
+
+def _place(rows: list[dict[str, Any]], grid: Substation) -> None:
+    """Say where elements lie: at their node, lines half way; feeders and the region are no places."""
+    of_nodes = node_places(grid)
+    place = dict(zip(grid.node_names, of_nodes, strict=True))
+    for line in grid.lines:
+        place |= {_switch_node(s): of_nodes[node] for s, node in zip(line.switches, line.ends, strict=True) if s}
+    place[grid.name] = of_nodes[grid.hv_node]
+    for row in rows:
+        ends = [row[name] for name in ("terminal_1", "terminal_2") if name in row] or [row["element_id"]]
+        known = [place[end] for end in (ends if row["kind"] == "ACLineSegment" else ends[:1]) if end in place]
+        if known:
+            row["longitude_deg"], row["latitude_deg"] = (
+                round(sum(one) / len(known), 6) for one in zip(*known, strict=True)
+            )
 
 
 def _frame(rows: list[dict[str, Any]], options: Options) -> pl.DataFrame:

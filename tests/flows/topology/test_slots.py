@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -128,6 +129,55 @@ def test_without_lines_neighbours_are_those_of_the_smallest_container_that_has_o
     near = neighbourhood(_table(rows), 1)
     assert [others.tolist() for others in near.candidates[:4]] == [[0, 1, 4], [0, 1, 4], [2, 3, 4], [2, 3, 4]]
     assert near.candidates[4].tolist() == [0, 1, 2, 3, 4]  # alone in its substation
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), count=st.integers(1, 700), spread=st.floats(0.001, 0.5))
+def test_where_they_are_on_the_map_the_nearest_are_neighbours(seed: int, count: int, spread: float) -> None:
+    rng = np.random.default_rng(seed)
+    places = np.round(np.array([7.1, 50.7]) + rng.uniform(-spread, spread, (count, 2)), 6)
+    near = neighbourhood(_placed(places.tolist()), 1)
+    km = places * [111.2 * np.cos(np.radians(places[:, 1].mean())), 111.2]
+    apart = np.hypot(*(km[:, None] - km[None]).transpose(2, 0, 1))
+    nearest = [np.argsort(row, kind="stable")[: NEAREST + 1] for row in apart]
+    close = [{n, *(at[apart[n, at] <= 3.0]).tolist()} for n, at in enumerate(nearest)]
+    for n, others in enumerate(near.candidates):
+        if len(close[n]) == 1:
+            continue  # too far from everybody for a cable; their containers tell then
+        assert close[n] <= set(others.tolist())
+        assert all(n in near.candidates[other] for other in others.tolist())
+    found = sum(map(len, near.candidates))
+    assert found <= 2 * (NEAREST + 1) * count
+
+
+def test_coordinates_that_are_all_zeros_are_none() -> None:
+    near = neighbourhood(_placed([[7.1, 50.7], [7.102, 50.7], [0.0, 0.0], [0.0, 0.0]]), 1)
+    assert near.candidates[0].tolist() == [0, 1]
+    # The others are compared with those of their container.
+    assert near.candidates[2].tolist() != [2, 3]
+
+
+def _placed(places: list[list[float]]) -> NetworkTable:
+    schema = contract("grid.network.v1").polars
+    rows = [
+        {"element_id": f"T{n:03d}", "kind": "PowerTransformer", "longitude_deg": x, "latitude_deg": y}
+        for n, (x, y) in enumerate(places)
+    ]
+    rows += [
+        {
+            "element_id": f"U{n:03d}",
+            "kind": "UsagePoint",
+            "container_id": f"T{n:03d}",
+            "measuring_device_id": f"M{n:03d}",
+        }
+        for n in range(len(places))
+    ]
+    whole = [
+        {name: row.get(name) for name in schema} | {"valid_from": datetime(1970, 1, 1, tzinfo=UTC)} for row in rows
+    ]
+    table = NetworkTable()
+    table.apply(pl.DataFrame(whole, schema=schema))
+    return table
 
 
 def test_a_batch_of_days_passes_through_in_hours() -> None:
