@@ -21,28 +21,29 @@ def forms(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     precision: Floats,
     found: Floats,
 ) -> None:
-    """Squares by the precision of places: of signals, of their powers, and of both crossed.
+    """Squares by the precision of places: of signals, of their powers, and of these crossed.
 
     What is unknown takes no part: the forms are those of the known windows alone, by the inverse of a block of the
     precision (Schur complement).
 
     Args:
         voltages: centred, V, NaN where unknown; [S, L].
-        powers: the meters' own, centred, kW; [S, L].
+        powers: what the meters' own draws may cause, V at one standard deviation of the slopes; [S, L, 2].
         rows: the signals that are asked about, group by group; [m].
         bounds: where each group begins, and the last one's end; [G + 1].
         asked: the places that a group is asked about, -1 for none; [G, q].
         centre: the places' middles, V; [C, L].
         precision: inverse covariances of a deviation from them, 1/V²; [C, L, L].
-        found: gets the square of the signal less the middle, that of the power, both crossed, and the log determinant
-            of the block of what is unknown; what no place was asked about is left as it is; [4, m, q].
+        found: gets the square of the signal less the middle; of the active power, of it and the reactive one crossed,
+            of that; of the signal crossed with the one and the other; and the log determinant of the block of what is
+            unknown; what no place was asked about is left as it is; [7, m, q].
     """
     windows = voltages.shape[1]
-    rest, power = np.zeros((windows, _BLOCK)), np.zeros((windows, _BLOCK))
-    square, own, crossed = np.zeros(_BLOCK), np.zeros(_BLOCK), np.zeros(_BLOCK)
-    by_rest, by_power = np.zeros(_BLOCK), np.zeros(_BLOCK)
+    rest, active, reactive = np.zeros((windows, _BLOCK)), np.zeros((windows, _BLOCK)), np.zeros((windows, _BLOCK))
+    sums = np.zeros((6, _BLOCK))
+    by_rest, by_active, by_reactive = np.zeros(_BLOCK), np.zeros(_BLOCK), np.zeros(_BLOCK)
     missing = np.zeros(windows, np.int64)
-    block, sides = np.zeros((windows, windows)), np.zeros((windows, 2))
+    block, sides = np.zeros((windows, windows)), np.zeros((windows, 3))
     for group in range(len(bounds) - 1):
         for column in range(asked.shape[1]):
             place = asked[group, column]
@@ -56,7 +57,8 @@ def forms(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                     for window in range(windows):
                         value = voltages[row, window] - centre[place, window]
                         rest[window, lane] = value
-                        power[window, lane] = powers[row, window]
+                        active[window, lane] = powers[row, window, 0]
+                        reactive[window, lane] = powers[row, window, 1]
                         if np.isfinite(value):
                             total += value
                             count += 1
@@ -65,23 +67,28 @@ def forms(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                         if np.isfinite(rest[window, lane]):
                             rest[window, lane] -= mean
                         else:
-                            rest[window, lane] = power[window, lane] = 0.0
-                    square[lane] = own[lane] = crossed[lane] = 0.0
+                            rest[window, lane] = active[window, lane] = reactive[window, lane] = 0.0
+                sums[:] = 0.0
                 for window in range(windows):
                     # The part below the diagonal, twice, and the diagonal.
                     by_rest[:] = 0.0
-                    by_power[:] = 0.0
+                    by_active[:] = 0.0
+                    by_reactive[:] = 0.0
                     for other in range(window):
                         weight = precision[place, window, other]
                         for lane in range(_BLOCK):
                             by_rest[lane] += weight * rest[other, lane]
-                            by_power[lane] += weight * power[other, lane]
+                            by_active[lane] += weight * active[other, lane]
+                            by_reactive[lane] += weight * reactive[other, lane]
                     weight = precision[place, window, window]
                     for lane in range(_BLOCK):
-                        mine, draw = rest[window, lane], power[window, lane]
-                        square[lane] += mine * (2 * by_rest[lane] + weight * mine)
-                        own[lane] += draw * (2 * by_power[lane] + weight * draw)
-                        crossed[lane] += mine * (by_power[lane] + weight * draw) + draw * by_rest[lane]
+                        mine, draw, swing = rest[window, lane], active[window, lane], reactive[window, lane]
+                        sums[0, lane] += mine * (2 * by_rest[lane] + weight * mine)
+                        sums[1, lane] += draw * (2 * by_active[lane] + weight * draw)
+                        sums[2, lane] += swing * (by_active[lane] + weight * draw) + draw * by_reactive[lane]
+                        sums[3, lane] += swing * (2 * by_reactive[lane] + weight * swing)
+                        sums[4, lane] += mine * (by_active[lane] + weight * draw) + draw * by_rest[lane]
+                        sums[5, lane] += mine * (by_reactive[lane] + weight * swing) + swing * by_rest[lane]
                 for lane in range(size):
                     row = rows[start + lane]
                     gaps = 0
@@ -93,10 +100,11 @@ def forms(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                     # Cholesky's factor of the block, and what the known windows push upon it, solved by it.
                     for one in range(gaps):
                         here = missing[one]
-                        first, second = 0.0, 0.0
+                        first, second, third = 0.0, 0.0, 0.0
                         for window in range(windows):
                             first += precision[place, here, window] * rest[window, lane]
-                            second += precision[place, here, window] * power[window, lane]
+                            second += precision[place, here, window] * active[window, lane]
+                            third += precision[place, here, window] * reactive[window, lane]
                         for other in range(one + 1):
                             value = precision[place, here, missing[other]]
                             for before in range(other):
@@ -105,14 +113,18 @@ def forms(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                         for other in range(one):
                             first -= block[one, other] * sides[other, 0]
                             second -= block[one, other] * sides[other, 1]
+                            third -= block[one, other] * sides[other, 2]
                         first /= block[one, one]
                         second /= block[one, one]
-                        sides[one, 0], sides[one, 1] = first, second
-                        square[lane] -= first * first
-                        own[lane] -= second * second
-                        crossed[lane] -= first * second
+                        third /= block[one, one]
+                        sides[one, 0], sides[one, 1], sides[one, 2] = first, second, third
+                        sums[0, lane] -= first * first
+                        sums[1, lane] -= second * second
+                        sums[2, lane] -= second * third
+                        sums[3, lane] -= third * third
+                        sums[4, lane] -= first * second
+                        sums[5, lane] -= first * third
                         logdet += 2 * np.log(block[one, one])
-                    found[0, start + lane, column] = square[lane]
-                    found[1, start + lane, column] = own[lane]
-                    found[2, start + lane, column] = crossed[lane]
-                    found[3, start + lane, column] = logdet
+                    for kind in range(6):
+                        found[kind, start + lane, column] = sums[kind, lane]
+                    found[6, start + lane, column] = logdet

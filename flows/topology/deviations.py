@@ -15,15 +15,15 @@ def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other wi
     """The middles of places, and the scatter of their members' deviations from them.
 
     The middle is the median of the voltages known at a window, 0 where none is. Of a member's deviation its own mean
-    and the drop of its own power are taken out; gaps inside are filled by straight lines, those at its ends by 0.
+    and the drops of its own powers are taken out; gaps inside are filled by straight lines, those at its ends by 0.
 
     Args:
         voltages: of the meters' terminals, centred, V, NaN where unknown; [S, L].
-        powers: of the meters, centred, kW; [S, L].
+        powers: what the meters' own draws may cause, V at one standard deviation of the slopes; [S, L, 2].
         heads: voltages of head meters, which have no power of their own; [H, L].
         rows: the members of one place after the other: n < S is a terminal's row, S + n that of a head; [K].
         bounds: where the members of each place begin, and the last one's end; [C + 1].
-        damping: kW², by which a slope over power is drawn to zero.
+        damping: V², by which, beside what a deviation varies itself, slopes are drawn to zero.
 
     Returns:
         Middles, V, [C, L], and sums of the products of deviations, V², [C, L, L].
@@ -32,7 +32,7 @@ def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other wi
     centre = np.zeros((places, windows))
     scatter = np.zeros((places, windows, windows))
     column = np.empty(len(rows))
-    rest, power = np.empty(windows), np.empty(windows)
+    rest, active, reactive = np.empty(windows), np.empty(windows), np.empty(windows)
     for place in range(places):
         for window in range(windows):
             count = 0
@@ -51,7 +51,8 @@ def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other wi
             for window in range(windows):
                 value = voltages[row, window] if row < terminals else heads[row - terminals, window]
                 rest[window] = value - centre[place, window]
-                power[window] = powers[row, window] if row < terminals else 0.0
+                active[window] = powers[row, window, 0] if row < terminals else 0.0
+                reactive[window] = powers[row, window, 1] if row < terminals else 0.0
                 if np.isfinite(value):
                     total += rest[window]
                     count += 1
@@ -70,13 +71,21 @@ def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other wi
                 last = window
             for gap in range(last + 1, windows):
                 rest[gap] = 0.0
-            crossed, own = 0.0, damping
+            damped = damping
             for window in range(windows):
-                crossed += rest[window] * power[window]
-                own += power[window] * power[window]
-            slope = crossed / own
+                damped += rest[window] * rest[window] / windows
+            first, second, both, one_own, other_own = 0.0, 0.0, 0.0, damped, damped
             for window in range(windows):
-                rest[window] -= slope * power[window]
+                first += rest[window] * active[window]
+                second += rest[window] * reactive[window]
+                both += active[window] * reactive[window]
+                one_own += active[window] * active[window]
+                other_own += reactive[window] * reactive[window]
+            determinant = one_own * other_own - both * both
+            slope = (other_own * first - both * second) / determinant
+            other_slope = (one_own * second - both * first) / determinant
+            for window in range(windows):
+                rest[window] -= slope * active[window] + other_slope * reactive[window]
             for one in range(windows):
                 for other in range(windows):
                     scatter[place, one, other] += rest[one] * rest[other]

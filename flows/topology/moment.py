@@ -21,7 +21,7 @@ from flows.topology.identification import PHASES, Record, orders, places_of
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
 from flows.topology.slots import Slots
-from flows.topology.voltages import DF, SLOPE, Places
+from flows.topology.voltages import DF, SLOPES, Places
 
 _LEVEL = 30.0  # V, prior standard deviation of a side's level
 _LEAST_AFTER = 4  # windows after a change by which places are compared
@@ -201,16 +201,23 @@ class Surroundings:
                 self._covariances[place] = np.asarray(np.linalg.inv(self.places.precision[place]), np.float64)
             rest = self.span.signals.voltage[row] - self.places.centre[place]
             power = self.span.signals.power[row]
-            self._told[key] = _prefixes(rest, power, self._covariances[place], backward=backward)
+            self._told[key] = _prefixes(rest, power * SLOPES, self._covariances[place], backward=backward)
         return self._told[key]
 
 
 def _prefixes(rest: Floats, power: Floats, covariance: Floats, *, backward: bool) -> Floats:
-    """The log likelihood of the windows before each moment, or, backward, of those after it; [L + 1]."""
+    """The log likelihood of the windows before each moment, or, backward, of those after it; [L + 1].
+
+    Args:
+        rest: V less the place's middle, NaN where unknown; [L].
+        power: what the meter's own draws may cause, V at one standard deviation of the slopes; [L, 2].
+        covariance: of a deviation from the middle, V²; [L, L].
+        backward: from the last window on.
+    """
     known = np.flatnonzero(np.isfinite(rest))
     if backward:
         known = known[::-1]
-    some = covariance[np.ix_(known, known)] + _LEVEL**2 + SLOPE**2 * np.outer(power[known], power[known])
+    some = covariance[np.ix_(known, known)] + _LEVEL**2 + power[known] @ power[known].T
     factor = np.linalg.cholesky(some)
     white = np.linalg.solve(factor, rest[known])
     square = np.append(0.0, np.cumsum(white**2))

@@ -46,7 +46,7 @@ class Signals:
 
     Attributes:
         voltage: V, NaN where unknown; [S, L].
-        power: of the meter, kW, 0 where unknown; [S, L].
+        power: of the meter, kW and kvar, 0 where unknown; [S, L, 2].
         meter: of each row; [S].
         first: first row of each meter; [n].
         terminals: rows of each meter, 0 where its voltages are not known well enough; [n].
@@ -64,7 +64,7 @@ class Signals:
 
         Args:
             voltages: mean over the window at terminals l1, l2, l3, V, NaN where unknown; [L, n, 3].
-            powers: mean over the window, kW, NaN where unknown; [L, n].
+            powers: mean over the window, kW and kvar, NaN where unknown; [L, n, 2].
             terminals: how many terminals each meter has; [n].
         """
         low, high = _BELIEVED
@@ -76,7 +76,7 @@ class Signals:
         meter = np.repeat(np.arange(len(terminals)), terminals)
         first = np.cumsum(terminals) - terminals
         terminal = np.arange(len(meter)) - first[meter]
-        power = np.nan_to_num(centred(powers.T))
+        power = np.stack([np.nan_to_num(centred(powers[:, :, kind].T)) for kind in range(2)], axis=2)
         return cls(centred(believed[:, meter, terminal].T), power[meter], meter, first, terminals)
 
     def rows(self, meters: Ints) -> Ints:

@@ -1,4 +1,4 @@
-"""Voltages and registers of meters at the slots of the last days.
+"""Voltages, registers and reactive powers of meters at the slots of the last days.
 
 A slot is an interval of the readings, aligned to the hour, named by its number since 1970; a reading belongs to the
 slot whose end is nearest to it. Of several readings of a meter near one end the nearest counts, so what is kept is the
@@ -19,7 +19,8 @@ from flows.streaming.registers import usable
 from flows.topology.signals import Floats, Ints, filled
 
 VOLTAGES = ("voltage_l1_v", "voltage_l2_v", "voltage_l3_v")
-READING = ("time", "import_kwh", "export_kwh", *VOLTAGES, "quality")
+REACTIVE = "reactive_power_kvar"
+READING = ("time", "import_kwh", "export_kwh", *VOLTAGES, REACTIVE, "quality")
 """Columns of a reading that are used, beside the meter's id."""
 
 _NONE = np.iinfo(np.int32).max
@@ -36,6 +37,7 @@ class Slots:
         first: the first slot that is kept.
         voltage: V, NaN where unknown; [meter, slot, 3].
         register: net, import less export, kWh, NaN where unknown; [meter, slot].
+        reactive: kvar, NaN where unknown; [meter, slot].
     """
 
     def __init__(self, interval: int) -> None:
@@ -49,6 +51,7 @@ class Slots:
     def _allocate(self, meters: int, slots: int) -> None:
         self.voltage: npt.NDArray[np.float32] = np.full((meters, slots, 3), np.nan, np.float32)
         self.register: Floats = np.full((meters, slots), np.nan)
+        self.reactive: npt.NDArray[np.float32] = np.full((meters, slots), np.nan, np.float32)
         self._off: npt.NDArray[np.int32] = np.full((meters, slots), _NONE, np.int32)
 
     @property
@@ -77,11 +80,11 @@ class Slots:
         time = to_micros(frame.get_column("time"))
         slot = (time + self.interval // 2) // self.interval - 1
         off = ((time - (slot + 1) * self.interval) // 1000).astype(np.int32)  # ms; half an interval at most
-        values = np.empty((len(time), 4))
+        values = np.empty((len(time), 5))
         values[:, 0] = (
             frame.get_column("import_kwh").to_numpy() - frame.get_column("export_kwh").fill_null(0).to_numpy()
         )
-        for place, name in enumerate(VOLTAGES, 1):
+        for place, name in enumerate((*VOLTAGES, REACTIVE), 1):
             # As they are kept, so that the same reading is the same when it is compared.
             values[:, place] = frame.get_column(name).cast(pl.Float32).fill_null(np.nan).to_numpy()
         row = self._rows_of(frame.get_column("meter_id"))
@@ -98,12 +101,14 @@ class Slots:
         order = _ranked(row * self.register.shape[1] + column, off, values)
         row, column, off, values = row[order], column[order], off[order], values[order]
         old_off = self._off[row, column]
-        old = np.concatenate([self.register[row, column, None], self.voltage[row, column]], axis=1)
+        had = self.register[row, column, None], self.voltage[row, column], self.reactive[row, column, None]
+        old = np.concatenate(had, axis=1)
         better = _before(off, values, old_off, old)
         row, column = row[better], column[better]
         self._off[row, column] = off[better]
         self.register[row, column] = values[better, 0]
-        self.voltage[row, column] = values[better, 1:]
+        self.voltage[row, column] = values[better, 1:4]
+        self.reactive[row, column] = values[better, 4]
         return int(better.sum())
 
     def _rows_of(self, meters: pl.Series) -> Ints:
@@ -133,10 +138,10 @@ class Slots:
     def _resize(self, meters: int, slots: int) -> None:
         had = self.register.shape
         if meters > had[0] or slots != had[1]:
-            old: list[npt.NDArray[Any]] = [self.voltage, self.register, self._off]
+            old: list[npt.NDArray[Any]] = [self.voltage, self.register, self.reactive, self._off]
             meters = meters if meters <= had[0] else max(meters, had[0] + had[0] // 2)
             self._allocate(meters, slots)
-            fresh: list[npt.NDArray[Any]] = [self.voltage, self.register, self._off]
+            fresh: list[npt.NDArray[Any]] = [self.voltage, self.register, self.reactive, self._off]
             for new, before in zip(fresh, old, strict=True):
                 new[: had[0], : had[1]] = before[:, :slots]
 
@@ -148,6 +153,7 @@ class Slots:
         matrices: list[tuple[npt.NDArray[Any], float]] = [
             (self.voltage, np.nan),
             (self.register, np.nan),
+            (self.reactive, np.nan),
             (self._off, _NONE),
         ]
         for matrix, empty in matrices:
@@ -167,10 +173,12 @@ class Slots:
             end: the slot after the last one.
 
         Returns:
-            Volts, [end - begin, n, 3], and net kW from register to register, [end - begin, n]; NaN where unknown.
+            Volts, [end - begin, n, 3], and net kW from register to register and kvar, [end - begin, n, 2]; NaN where
+            unknown.
         """
         volts = self._cut(self.voltage, rows, begin, end)
-        return volts.transpose(1, 0, 2), self.powers(rows, begin, end).T
+        both = np.stack([self.powers(rows, begin, end), self._cut(self.reactive, rows, begin, end)], axis=2)
+        return volts.transpose(1, 0, 2), both.transpose(1, 0, 2)
 
     def powers(self, rows: Ints, begin: int, end: int) -> Floats:
         """Net powers of meters over slots [begin, end) from register to register, kW, NaN where unknown; [n, L].
@@ -198,20 +206,21 @@ class Slots:
     def dump(self) -> tuple[Any, ...]:
         """What to keep over a restart."""
         count = len(self.meters)
-        return self.interval, self.first, self.meters, self.voltage[:count], self.register[:count], self._off[:count]
+        kept = (matrix[:count] for matrix in (self.voltage, self.register, self.reactive, self._off))
+        return self.interval, self.first, self.meters, *kept
 
     @classmethod
     def load(cls, data: tuple[Any, ...]) -> Slots:
         """From what was kept."""
         slots = cls(data[0])
-        _, slots.first, slots.meters, slots.voltage, slots.register, slots._off = data
+        _, slots.first, slots.meters, slots.voltage, slots.register, slots.reactive, slots._off = data
         slots._index = {name: number for number, name in enumerate(slots.meters)}
         return slots
 
 
 def _ranked(key: Ints, off: npt.NDArray[np.int32], values: Floats) -> Ints:
     """Of each key the first by nearness, then by content."""
-    content = np.nan_to_num(values, nan=-1.0)
+    content = np.nan_to_num(values, nan=-np.inf)
     order = np.lexsort((*content.T[::-1], off, np.abs(off), key))
     ordered = key[order]
     return order[np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))]
@@ -220,7 +229,7 @@ def _ranked(key: Ints, off: npt.NDArray[np.int32], values: Floats) -> Ints:
 def _before(off: Any, values: Any, old_off: Any, old: Any) -> npt.NDArray[np.bool_]:
     """Whether each reading ranks before the one that is there."""
     columns = [(np.abs(off), np.abs(old_off)), (off, old_off)]
-    new_, old_ = np.nan_to_num(values, nan=-1.0), np.nan_to_num(old, nan=-1.0)
+    new_, old_ = np.nan_to_num(values, nan=-np.inf), np.nan_to_num(old, nan=-np.inf)
     columns += [(new_[:, n], old_[:, n]) for n in range(values.shape[1])]
     better, equal = np.zeros(len(off), bool), np.ones(len(off), bool)
     for mine, there in columns:

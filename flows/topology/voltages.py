@@ -3,14 +3,14 @@
 The voltages of a place's members differ by what flows in the lines between them. Their deviations from the place's
 middle are taken for draws of one Gaussian process in time, whose covariance is that of the members themselves plus
 the noise of a meter. So the feeders, by which members differ most, become factors of it without being named. A meter
-belongs where its own voltage, less the drop that its own power causes, is likeliest to be one more draw. Its own part
+belongs where its own voltage, less the drop that its own powers cause, is likeliest to be one more draw. Its own part
 in the covariance is taken out in closed form (leave one out; Sherman and Morrison).
 
-That what meters of one transformer see differs by their own powers only, and that this can be told by regression, is
-from Blakely and Reno, "Identification and correction of errors in pairing AMI meters and transformers" (IEEE PECI
-2021); that correlated changes tell phases, from Blakely, Reno and Jones, "Identifying errors in service transformer
-connections" (IEEE PESGM 2020) and Blakely and Reno, "Phase identification using co-association matrix ensemble
-clustering" (IET Smart Grid 3, 2020).
+That what meters of one transformer see differs by their own active and reactive powers only, and that this can be told
+by regression of the voltage on both, is from Blakely and Reno, "Identification and correction of errors in pairing AMI
+meters and transformers" (IEEE PECI 2021); that correlated changes tell phases, from Blakely, Reno and Jones,
+"Identifying errors in service transformer connections" (IEEE PESGM 2020) and Blakely and Reno, "Phase identification
+using co-association matrix ensemble clustering" (IET Smart Grid 3, 2020).
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from flows.topology.deviations import deviations
 from flows.topology.signals import Floats, Ints
 
 LEAST_MEMBERS = 3
-SLOPE = 3.0
-"""V/kW, prior standard deviation of the drop that a meter's own power causes."""
+SLOPES = np.array([3.0, 0.3])
+"""V/kW and V/kvar, prior standard deviations of the drops that a meter's own powers cause: mostly resistances."""
 
 PRIOR = 2.0
 """So many members the covariance counts for that places have on the whole."""
@@ -76,7 +76,7 @@ class Places:
 
         Args:
             voltages: of the meters' terminals, centred, V, NaN where unknown; [S, L].
-            powers: the meters' own, centred, kW; [S, L].
+            powers: the meters' own, centred, kW and kvar; [S, L, 2].
             heads: more voltages, of what has no power of its own; [H, L].
             place: number of the place of each of both, -1 for none; [S + H].
             variance: of a voltage's noise, V².
@@ -90,7 +90,7 @@ class Places:
         order = np.argsort(here, kind="stable")
         rows = order[np.searchsorted(here[order], 0) :]
         bounds = np.append(0, np.cumsum(count[some]))
-        centre, scatter = deviations(voltages, powers, heads, rows, bounds, variance / SLOPE**2)
+        centre, scatter = deviations(voltages, powers * SLOPES, heads, rows, bounds, variance)
         windows = voltages.shape[1]
         # The covariance of deviations that places have on the whole.
         usual = scatter.sum(axis=0) / max(len(rows), 1)
@@ -116,14 +116,14 @@ class Places:
 
         Args:
             voltages: centred, V, NaN where unknown; [S, L].
-            powers: the meters' own, centred, kW; [S, L].
+            powers: the meters' own, centred, kW and kvar; [S, L, 2].
             rows: the signals that are asked about, group by group; [m].
             bounds: where each group begins, and the last one's end; [G + 1].
             asked: numbers of the places that a group is asked about; [G, q].
             member: number of the place of which each is a member: there it is compared with the others, -1; [m].
         """
-        found = np.full((4, len(rows), asked.shape[1]), np.nan)
-        place = self.row(asked)
+        found = np.full((7, len(rows), asked.shape[1]), np.nan)
+        place, powers = self.row(asked), powers * SLOPES
 
         def part(groups: slice) -> None:
             ends = slice(groups.start, groups.stop + 1)
@@ -132,14 +132,18 @@ class Places:
         with ThreadPoolExecutor(_THREADS) as threads:
             cuts = np.searchsorted(bounds, np.linspace(0, len(rows), _THREADS + 1)).tolist()
             list(threads.map(part, (slice(*pair) for pair in pairwise(cuts))))
-        square, own, crossed, logdet = found
-        misfit = np.maximum(square - crossed**2 / (own + 1 / SLOPE**2), 0.0)
+        square, active, both, reactive, by_active, by_reactive, logdet = found
+        # Woodbury's identity for the two courses of the meter's own powers.
+        active, reactive = np.maximum(active, 0.0) + 1, np.maximum(reactive, 0.0) + 1
+        determinant = np.maximum(active * reactive - both**2, 1.0)
+        told = reactive * by_active**2 - 2 * both * by_active * by_reactive + active * by_reactive**2
+        misfit = np.maximum(square - told / determinant, 0.0)
         group = np.repeat(np.arange(len(asked)), np.diff(bounds))
         share = np.append(self.share, 0.0)[place][group]
         belongs = (member >= 0)[:, None] & (member[:, None] == asked[group])
         left = np.where(belongs, np.maximum(1 - misfit * share, _WITHOUT), 1.0)
         logdet += np.append(self.logdet, 0.0)[place][group]
-        logdet += np.log1p(np.maximum(own, 0.0) * SLOPE**2) + np.log(left)
+        logdet += np.log(determinant) + np.log(left)
         misfit /= left
         windows = voltages.shape[1]
         return Fit(-((DF + windows) * np.log1p(misfit / DF) + logdet) / 2, misfit)

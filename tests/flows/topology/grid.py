@@ -57,15 +57,15 @@ def telemetry(seed: int = 5, windows: int = WINDOWS) -> Telemetry:
     moves = (Move(mover, host, windows - 130), Move(turner, guest, windows - 110))
     voltages = made.voltages.copy()
     for move in moves:
-        own = 0.05 * (made.powers[:, move.beside] - made.powers[:, move.meter])
+        own = 0.05 * (made.powers[:, move.beside, 0] - made.powers[:, move.meter, 0])
         there = voltages[:, move.beside, 0] + own + rng.normal(0, 0.08, windows)
         voltages[move.window :, move.meter, 0] = np.round(there[move.window :], 1)
     return Telemetry(_readings(made.powers, voltages, rng), _network(transformer, made.phases), moves)
 
 
 def _readings(powers: np.ndarray, voltages: np.ndarray, rng: np.random.Generator) -> pl.DataFrame:
-    windows, meters = powers.shape
-    register = rng.uniform(0, 1e4, meters) + np.cumsum(powers, axis=0) * 0.25
+    windows, meters, _ = powers.shape
+    register = rng.uniform(0, 1e4, meters) + np.cumsum(powers[:, :, 0], axis=0) * 0.25
     window, meter = np.divmod(np.arange(windows * meters), meters)
     columns = {
         "meter_id": [f"M{n:03d}" for n in meter],
@@ -73,6 +73,7 @@ def _readings(powers: np.ndarray, voltages: np.ndarray, rng: np.random.Generator
         "import_kwh": np.round(register[window, meter], 3),
         "export_kwh": pl.Series([None] * len(meter), dtype=pl.Float64),
         **{f"voltage_l{k + 1}_v": pl.Series(voltages[window, meter, k]).fill_nan(None) for k in range(3)},
+        "reactive_power_kvar": np.round(powers[window, meter, 1], 3),
         "quality": np.zeros(len(meter), np.int32),
     }
     frame = pl.DataFrame(columns).with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))

@@ -11,6 +11,7 @@ from flows.topology.signals import Floats, Ints, Signals, centred
 
 FEEDERS, CUSTOMERS = 3, 14  # feeders of a transformer, customers along one
 _OHM = 0.012  # of a line from one customer to the next
+_REACTANCE = 0.3  # of a line, times its resistance
 _NEUTRAL = 0.5  # of a phase's drop is seen, turned round, by each of the others
 
 
@@ -22,7 +23,7 @@ class Street:
         transformer: where each truly hangs; [n].
         phases: to which phases its terminals truly go; [n] tuples.
         voltages: V; [L, n, 3].
-        powers: kW; [L, n].
+        powers: kW and kvar; [L, n, 2].
         heads: centred, V; [T, 3, L].
     """
 
@@ -58,10 +59,13 @@ def street(seed: int, windows: int = 48, transformers: int = 3, noise: float = 0
     phases: list[tuple[int, ...]] = [
         turned[rng.integers(3)] if rng.random() < 1 / 3 else (int(rng.integers(3)),) for _ in range(count)
     ]
-    powers = rng.exponential(0.5, (windows, count)) + rng.binomial(1, 0.08, (windows, count)) * 3.0
+    active = rng.exponential(0.5, (windows, count)) + rng.binomial(1, 0.08, (windows, count)) * 3.0
+    reactive = active * np.random.default_rng(seed + 1000).uniform(-0.1, 0.6, active.shape)
+    powers = np.stack([active, reactive], axis=2)
+    causing = active + _REACTANCE * reactive
     by_phase = np.zeros((windows, count, 3))
     for meter, its in enumerate(phases):
-        by_phase[:, meter, list(its)] = powers[:, meter, None] / len(its)
+        by_phase[:, meter, list(its)] = causing[:, meter, None] / len(its)
     medium = 235 + np.cumsum(rng.normal(0, 0.3, windows))
     same = feeder[:, None] == feeder[None, :]
     shared = np.where(same, np.minimum(along[:, None], along[None, :]), 0) * _OHM + np.where(

@@ -35,6 +35,7 @@ def scene() -> tuple[pl.DataFrame, pl.DataFrame]:
             "import_kwh": np.round(register.ravel(), 3),
             "export_kwh": pl.Series([0.0] * meters * windows),
             **{f"voltage_l{n}_v": pl.Series([None] * meters * windows, dtype=pl.Float64) for n in (1, 2, 3)},
+            "reactive_power_kvar": pl.Series([None] * meters * windows, dtype=pl.Float64),
             "quality": np.zeros(meters * windows, np.int32),
         }
     ).with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))

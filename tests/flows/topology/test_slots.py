@@ -30,6 +30,7 @@ def frame(readings: list[Reading]) -> pl.DataFrame:
             "voltage_l1_v": pl.Series([one[3] for one in readings], dtype=pl.Float64),
             "voltage_l2_v": pl.Series([None] * len(readings), dtype=pl.Float64),
             "voltage_l3_v": pl.Series([None] * len(readings), dtype=pl.Float64),
+            "reactive_power_kvar": pl.Series([one[2] / 4 for one in readings], dtype=pl.Float64),
             "quality": pl.Series([one[4] for one in readings], dtype=pl.Int32),
         }
     ).with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
@@ -81,6 +82,7 @@ def test_what_is_kept_does_not_depend_on_the_order(readings: list[Reading], seed
             assert (None if np.isnan(kept) else kept) == (None if expected is None else expected[1])
             if expected is not None:
                 assert slots.register[slots.rows([meter])[0], slot] == expected[0]
+                assert slots.reactive[slots.rows([meter])[0], slot] == expected[0] / 4
 
 
 def test_power_is_from_register_to_register_over_gaps_too() -> None:
@@ -88,7 +90,9 @@ def test_power_is_from_register_to_register_over_gaps_too() -> None:
     slots.add(frame([("A", 900, 10.0, 230.0, 0), ("A", 1800, 10.5, 230.0, 0), ("A", 3600, 12.5, 230.0, 0)]))
     first = START // INTERVAL
     _, power = slots.span(slots.rows(["A", "nobody"]), first + 1, first + 4)
-    assert power[:, 0].tolist() == [2.0, 4.0, 4.0]
+    assert power[:, 0, 0].tolist() == [2.0, 4.0, 4.0]
+    assert power[[0, 2], 0, 1].tolist() == [10.5 / 4, 12.5 / 4]
+    assert np.isnan(power[1, 0, 1])
     assert np.isnan(power[:, 1]).all()
 
 
