@@ -34,6 +34,7 @@ _MOST = (50.0, 10.0)  # kW, and times its median, beyond which a power is a regi
 _LEAST_KNOWN = 0.6  # of the windows
 _NORMAL = 1.4826  # standard deviation by the median of the absolute
 _LONGEST_MEMORY = 0.95
+_AT_ONCE = 8192  # meters whose courses are made together
 _LEAST_SIDE = (24, 16)  # windows before, and after, a change
 _HOT, _TAKEN = 3.0, 10.0  # nats from which a meter is asked again, and from which its move is taken for true
 _PLAIN = -10.0  # nats below which it plainly is where it is believed to be
@@ -73,14 +74,8 @@ class Balances:
             transformer: of each meter; [n].
             moved: meters that came within the span: number, first window where it is now, transformer before.
         """
-        size = np.abs(power)
         told = np.isfinite(power).mean(axis=1) >= _LEAST_KNOWN
-        usual = np.zeros(len(power))
-        usual[told] = np.nanmedian(size[told], axis=1)
-        power = np.where(size <= _MOST[0] + _MOST[1] * usual[:, None], power, np.nan)
-        known = np.isfinite(power)
-        mean = np.where(known, power, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        power = np.where(known, power, mean[:, None])
+        power = _believable(power, told)
         load = _loads(power, transformer, heads.shape, moved)
         there = np.isfinite(heads)
         metered = there.mean(axis=1) >= _LEAST_KNOWN
@@ -262,6 +257,19 @@ def _move(moves: Moves, row: int, transformer: Ints) -> tuple[int, int, int, int
     return meter, int(transformer[meter]), int(moves.other[row]), window
 
 
+def _believable(power: Floats, told: np.ndarray) -> Floats:
+    """Powers of meters, their mean where they are unknown or a register's jump; kW; [n, L]."""
+    believed = np.empty(power.shape)
+    for start in range(0, len(power), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        size, usual = np.abs(power[some]), np.zeros(len(power[some]))
+        usual[told[some]] = np.nanmedian(size[told[some]], axis=1)
+        known = size <= _MOST[0] + _MOST[1] * usual[:, None]  # and not where it is NaN
+        mean = power[some].sum(axis=1, where=known) / np.maximum(known.sum(axis=1), 1)
+        believed[some] = np.where(known, power[some], mean[:, None])
+    return believed
+
+
 def _loads(power: Floats, transformer: Ints, shape: tuple[int, ...], moved: Iterable[tuple[int, int, int]]) -> Floats:
     """Sums of the meters behind each transformer; [T, L]."""
     order = np.argsort(transformer, kind="stable")
@@ -277,12 +285,13 @@ def _loads(power: Floats, transformer: Ints, shape: tuple[int, ...], moved: Iter
 
 def _lately(course: Floats) -> Floats:
     """Less the mean of the windows before each, 0 for the first; [n, L]."""
-    sums = np.cumsum(course, axis=1)
     lately = np.zeros(course.shape)
-    at = np.arange(1, course.shape[1])
-    before = np.maximum(at - _RECENT, 0)
-    gone = np.where(before > 0, sums[:, before - 1], 0.0)
-    lately[:, 1:] = course[:, 1:] - (sums[:, at - 1] - gone) / (at - before)
+    for start in range(0, len(course), _AT_ONCE):
+        some = course[start : start + _AT_ONCE]
+        sums = np.cumsum(np.pad(some, ((0, 0), (1, 0))), axis=1)
+        at = np.arange(1, course.shape[1])
+        before = np.maximum(at - _RECENT, 0)
+        lately[start : start + _AT_ONCE, 1:] = some[:, 1:] - (sums[:, at] - sums[:, before]) / (at - before)
     return lately
 
 
