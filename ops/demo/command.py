@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ops.console import errors_as_status, fail, out, wrong_option
 from ops.demo.live import run_live
-from ops.demo.offline import DAYS, METERS, RESULTS, demo_options, findings_table, losses_table, run_offline
+from ops.demo.offline import DAYS, METERS, RESULTS, demo_options, findings_table, losses_table, moved_table, run_offline
 from ops.services import ServiceError
 
 FOLDER = Path("gridflow-demo")
@@ -52,5 +52,7 @@ def demo(
         out.print(f"interrupted; what was found until then is in {output / RESULTS}", markup=False)
         return
     out.print(losses_table(ran.results))
+    if ran.moved:
+        out.print(moved_table(ran.moved, ran.step))
     out.print(findings_table(ran.findings))
     out.print(f"results: {output / RESULTS}\nreport:  {ran.report.absolute().as_uri()}", markup=False, soft_wrap=True)

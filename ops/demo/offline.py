@@ -16,8 +16,11 @@ from connectors.simulation.write import TRUTH, write_simulation
 from ops.console import out, share_progress
 from ops.demo.findings import findings_of
 from ops.report import write_report
-from ops.report.data import Results, read_results, read_truth
-from ops.report.totals import LEVELS, per_element
+from ops.report.data import Results, read_network, read_results, read_truth, usage_points
+from ops.report.figures_moved import means
+from ops.report.material import Material
+from ops.report.moved import Pair, pairs
+from ops.report.totals import LEVELS, per_element, span_of
 from ops.run_cli import APPLICATIONS, Flow, accounting_table, replay_folder
 from ops.settings import load_settings
 
@@ -35,11 +38,15 @@ class Demo:
         folder: with input, results and report.
         results: of the flows.
         findings: injected beside found.
+        moved: areas between which meters moved.
+        step: of which length of time their losses are.
     """
 
     folder: Path
     results: Results
     findings: pl.DataFrame
+    moved: list[Pair]
+    step: str
 
     @property
     def report(self) -> Path:
@@ -87,11 +94,14 @@ def compare(folder: Path, network: Path, counts: Mapping[str, int]) -> Demo:
     """
     results, truth = folder / RESULTS, folder / INPUT / TRUTH
     known = read_truth(truth)
-    read = read_results(results, known)
+    points = usage_points(read_network(network))
+    read = read_results(results, known, points)
     findings = findings_of(read, known, results, truth, counts)
     title = "Line losses of a simulated city"
     write_report(results, folder / REPORT, network=network, truth=truth, title=title, findings=findings)
-    return Demo(folder, read, findings)
+    span = span_of(read.losses)
+    moved = [] if span is None else pairs(Material(read, span, None, known, None, points), span)
+    return Demo(folder, read, findings, moved, "" if span is None else span.step_name)
 
 
 def findings_table(findings: pl.DataFrame) -> Table:
@@ -101,6 +111,30 @@ def findings_table(findings: pl.DataFrame) -> Table:
         table.add_column(name, overflow="fold")
     for row in findings.iter_rows():
         table.add_row(*row)
+    return table
+
+
+def moved_table(moved: list[Pair], step: str) -> Table:
+    """The areas between which meters moved: their losses since, and what they would be by the record as it was.
+
+    Args:
+        moved: the areas.
+        step: of which length of time the losses are.
+    """
+    table = Table(
+        title="Meters elsewhere than recorded, and both areas' losses since",
+        caption=f"kWh per {step}; in brackets by the record as it was",
+        box=box.SIMPLE,
+        padding=(0, 1),
+    )
+    for name in ("from", "to", "usage points", "from: loss", "to: loss"):
+        table.add_column(name, justify="right" if name.endswith("loss") else "left", overflow="fold")
+    for pair in moved:
+        losses = means(pair)
+        told = [
+            "{:.2f} ({:.2f})".format(*losses[area]) if area in losses else "" for area in (pair.previous, pair.current)
+        ]
+        table.add_row(pair.previous, pair.current, ", ".join(pair.moves["element_id"]), *told)
     return table
 
 

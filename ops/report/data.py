@@ -14,6 +14,7 @@ import polars as pl
 
 from connectors.errors import InputError
 from connectors.simulation.events import EVENT_SCHEMA
+from flows.streaming.network import USAGE_POINT
 from schemas import Contract, contract
 from sinks.rows import highest_revision
 
@@ -143,6 +144,13 @@ def read_network(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: is not a file")
     return _read([path], NETWORK.polars, frozenset({"element_id", "kind", "valid_from"}))
+
+
+def usage_points(network: pl.DataFrame) -> pl.DataFrame:
+    """The last meter of each usage point, ``NO_POINTS``, of all versions of a network."""
+    rows = network.filter((pl.col("kind") == USAGE_POINT) & pl.col("measuring_device_id").is_not_null())
+    last = rows.sort("valid_from", maintain_order=True).unique("element_id", keep="last", maintain_order=True)
+    return last.select("element_id", meter_id="measuring_device_id")
 
 
 def read_truth(folder: Path) -> Truth:

@@ -7,8 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from connectors.errors import InputError
-from flows.streaming.network import USAGE_POINT
-from ops.report.data import NO_POINTS, NO_TRUTH, Results, as_of, read_network, read_results, read_truth
+from ops.report.data import NO_POINTS, NO_TRUTH, Results, as_of, read_network, read_results, read_truth, usage_points
 from ops.report.material import Material
 from ops.report.page import Tile, render
 from ops.report.quality import late
@@ -44,7 +43,7 @@ def write_report(
     """
     known = NO_TRUTH if truth is None else read_truth(truth)
     versions = None if network is None else read_network(network)
-    points = NO_POINTS if versions is None else _points(versions)
+    points = NO_POINTS if versions is None else usage_points(versions)
     read = read_results(results, known, points)
     span = span_of(read.losses)
     material = Material(read, span, None if versions is None else _grid(versions, span), known, findings, points)
@@ -60,13 +59,6 @@ def write_report(
         output.write_text(page, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
-
-
-def _points(versions: pl.DataFrame) -> pl.DataFrame:
-    """The last meter of each usage point."""
-    rows = versions.filter((pl.col("kind") == USAGE_POINT) & pl.col("measuring_device_id").is_not_null())
-    last = rows.sort("valid_from", maintain_order=True).unique("element_id", keep="last", maintain_order=True)
-    return last.select("element_id", meter_id="measuring_device_id")
 
 
 def _grid(versions: pl.DataFrame, span: Span | None) -> Grid:

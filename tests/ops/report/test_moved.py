@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
+from ops.demo.offline import moved_table
 from ops.report import write_report
 from ops.report.data import NO_TRUTH, read_results
 from ops.report.figures_moved import means
@@ -120,6 +123,19 @@ def test_by_the_old_record_the_energy_would_be_missing_in_one_area_and_lost_in_t
             assert differs.to_list() == pytest.approx([sign * kwh] * hours)
             now, then = means(pair)[area]
             assert then - now == pytest.approx(sign * kwh)
+
+
+def test_the_demo_tells_the_losses_of_both_areas(folder: Path) -> None:
+    of = _material(folder)
+    assert of.span is not None
+    some = pairs(of, of.span)
+    shown = Console(width=120, record=True, file=io.StringIO())
+    shown.print(moved_table(some, of.span.step_name))
+    text = shown.export_text()
+    now, then = means(some[0])["T0001"]
+    assert f"{now:.2f} ({then:.2f})" in text
+    assert "UP-T0002-1" in text
+    assert "kWh per hour" in text
 
 
 def test_switching_is_that_which_was_found() -> None:
