@@ -50,12 +50,12 @@ def _found(rows: list[Row]) -> Found:
 class Stage:
     """Topics and a process under names that no other test has."""
 
-    def __init__(self, services: Services, folder: Path) -> None:
-        self.services, self.folder = services, folder
+    def __init__(self, services: Services, folder: Path, flow: str = "topology", *more: str) -> None:
+        self.services, self.folder, self.flow = services, folder, flow
         self.name = f"t{uuid.uuid4().hex[:8]}"
         config: dict[str, str | int | float | bool] = {"bootstrap.servers": services.kafka_bootstrap}
         admin = AdminClient(config)
-        new = [NewTopic(f"{self.name}.{topic}", parts, 1) for topic, parts in TOPICS.items()]
+        new = [NewTopic(f"{self.name}.{topic}", parts, 1) for topic, parts in (TOPICS | dict.fromkeys(more, 1)).items()]
         for future in admin.create_topics(new).values():
             future.result(30)
         self.producer = Producer(config)
@@ -83,7 +83,7 @@ class Stage:
             "GRIDFLOW_RUNTIME__RECOVERY": str(self.folder / "recovery"),
             "GRIDFLOW_TOPOLOGY__LOOK_AHEAD_SECONDS": "1",
         }
-        command = [str(Path(sys.executable).with_name("gridflow")), "run", "topology"]
+        command = [str(Path(sys.executable).with_name("gridflow")), "run", self.flow]
         with (self.folder / "flow.log").open("ab") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder)
 
