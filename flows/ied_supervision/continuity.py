@@ -18,6 +18,7 @@ import numpy.typing as npt
 from connectors.compiled import compiled
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.values import OF_PART, PARTS
 
 LINES = 4
 """Publishers that are told apart under one reference."""
@@ -48,6 +49,7 @@ _FIELDS = (
     "missed_beat",
     "restarted",
     "interval",
+    *(f"part_{n}" for n in range(PARTS)),
 )
 _F = {name: place for place, name in enumerate(_FIELDS)}
 (
@@ -73,7 +75,8 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _MISSED,
     _RESTARTED,
     _INTERVAL,
-) = range(len(_FIELDS))
+) = range(len(_FIELDS) - PARTS)
+_PART = len(_FIELDS) - PARTS
 
 _ACTIVE_US = 5_000_000  # a line that has been silent for longer speaks no more
 _STEADY = 8  # sqNum from which on retransmissions have their steady interval
@@ -132,6 +135,7 @@ class Walked:
         gap: µs since the message before it of the same line; 0 without one.
         lost: messages that were not seen between the two.
         altered: the data are not those with which its state began.
+        changed: which entries of them are others, a bit for each of the first ones, 0 where that is not known.
         unchanged: its state has begun without any change of data.
         interleaved: another line has spoken since the message before it.
         trusted: the line that was taken for the genuine one then.
@@ -147,6 +151,7 @@ class Walked:
     gap: Ints
     lost: Ints
     altered: npt.NDArray[np.bool_]
+    changed: Ints
     unchanged: npt.NDArray[np.bool_]
     interleaved: npt.NDArray[np.bool_]
     trusted: Ints
@@ -164,7 +169,7 @@ class Walked:
     @classmethod
     def nothing(cls, n: int) -> Walked:
         """Of messages without any numbers: each is its publisher's."""
-        numbers = [np.zeros(n, np.int64) for _ in range(6)]
+        numbers = [np.zeros(n, np.int64) for _ in range(7)]
         flags = [np.zeros(n, bool) for _ in range(5)]
         how = np.full(n, UNKNOWN, np.int64)
         return cls(
@@ -173,6 +178,7 @@ class Walked:
             numbers[1],
             numbers[2],
             flags[0],
+            numbers[6],
             flags[1],
             flags[2],
             numbers[3],
@@ -202,6 +208,7 @@ def walk(lines: Lines, messages: Messages) -> Walked:
         messages.sq_num,
         messages.address,
         messages.payload,
+        messages.parts,
         messages.time_allowed_to_live_ms,
         messages.simulation,
         found.line,
@@ -209,6 +216,7 @@ def walk(lines: Lines, messages: Messages) -> Walked:
         found.gap,
         found.lost,
         found.altered,
+        found.changed,
         found.unchanged,
         found.interleaved,
         found.trusted,
@@ -253,6 +261,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     sq_num: Ints,
     address: Ints,
     payload: Ints,
+    parts: Ints,
     live_ms: Ints,
     simulation: Ints,
     out_line: Ints,
@@ -260,6 +269,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     out_gap: Ints,
     out_lost: Ints,
     out_altered: npt.NDArray[np.bool_],
+    out_changed: Ints,
     out_unchanged: npt.NDArray[np.bool_],
     out_interleaved: npt.NDArray[np.bool_],
     out_trusted: Ints,
@@ -360,6 +370,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_RECEIVED] = parent[_B_RECEIVED] if how == FORK else parent[_RECEIVED]
                 line[_TIME], line[_ST], line[_SQ] = parent[_B_TIME], parent[_B_ST], parent[_B_SQ]
                 line[_PAYLOAD] = parent[_B_PAYLOAD]
+                line[_PART:] = 0  # which entries those were is not kept
                 if how == TWIN:
                     line[_B_TIME], line[_B_ST], line[_B_SQ] = parent[_B_TIME], parent[_B_ST], parent[_B_SQ]
                     line[_B_RECEIVED], line[_B_PAYLOAD] = parent[_B_RECEIVED], parent[_B_PAYLOAD]
@@ -407,12 +418,19 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if same and not explained:
                 line[_STRIKES] += _NO_CHANGE
             line[_PAYLOAD] = payload[n]
+            line[_PART:] = parts[n]
         elif payload[n] != line[_PAYLOAD]:
             out_altered[n] = True
+            for part in range(PARTS):
+                for place in range(OF_PART):
+                    here, there = (parts[n, part] >> 8 * place) & 0xFF, (line[_PART + part] >> 8 * place) & 0xFF
+                    if here != there and line[_PART] != 0 and parts[n, 0] != 0:
+                        out_changed[n] |= 1 << (OF_PART * part + place)
             if line[_UNCHANGED]:
                 # The state began with the old data: these are what the device meant.
                 line[_UNCHANGED] = 0
                 line[_PAYLOAD] = payload[n]
+                line[_PART:] = parts[n]
         growing = sq < _BACKED_OFF and 2 * gap > 3 * line[_INTERVAL]  # the retransmissions still back off
         line[_INTERVAL] = gap
         if how == NEXT and sq >= _STEADY and gap > 0 and not growing:

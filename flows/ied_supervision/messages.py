@@ -10,14 +10,14 @@ import numpy.typing as npt
 import polars as pl
 
 from flows.ied_supervision.numbers import UNKNOWN, Ints
-from flows.ied_supervision.values import MEASURED, EntryMeaning, Values
+from flows.ied_supervision.values import MEASURED, PARTS, EntryMeaning, Values
 from flows.streaming.event_time import to_micros
 
 GOOSE, REPORT, HEALTH = range(3)
 KINDS = ("GOOSE", "REPORT", "HEALTH")
 
 _HASH_SEED = 63353
-_OF_VALUES = frozenset({"position", "trip", "pickup", "current", "odd", "odd_means", "odd_value", "measured"})
+_OF_VALUES = frozenset({"position", "trip", "pickup", "current", "odd", "odd_means", "odd_value", "measured", "parts"})
 _NUMBERS = (
     "st_num",
     "sq_num",
@@ -70,6 +70,7 @@ class Messages:
         odd_means: what it means, see ``Values``.
         odd_value: it, in thousandths, see ``Values``.
         measured: hashes of the first measurements; [n, ``values.MEASURED``].
+        parts: a byte of each of the first entries; [n, ``values.PARTS``].
     """
 
     block: Ints
@@ -101,6 +102,7 @@ class Messages:
     odd_means: Ints
     odd_value: Ints
     measured: Ints
+    parts: Ints
 
     def __len__(self) -> int:
         return len(self.block)
@@ -109,7 +111,8 @@ class Messages:
     def none(cls) -> Messages:
         """No messages."""
         flat = {one.name: np.zeros(0, np.int64) for one in fields(cls)}
-        return cls(**{**flat, "measured": np.zeros((0, MEASURED), np.int64)})
+        none = {"measured": np.zeros((0, MEASURED), np.int64), "parts": np.zeros((0, PARTS), np.int64)}
+        return cls(**{**flat, **none})
 
     @classmethod
     def of(cls, frame: pl.DataFrame, block: Ints, address: Ints, meanings: Sequence[EntryMeaning] = ()) -> Messages:

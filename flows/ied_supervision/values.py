@@ -18,6 +18,9 @@ from flows.ied_supervision.numbers import UNKNOWN, Ints
 
 _SINGLE = ("position", "trip", "pickup", "current", "odd", "odd_means", "odd_value")
 MEASURED = 8
+PARTS, OF_PART = 5, 7
+"""So many entries are told apart when data change: a byte of each, not 0, seven in a number."""
+
 """So many measurements of a message are watched for standing still: the first ones of its data set."""
 
 POSITION, TRIP, PICKUP, CURRENT, VOLTAGE, FREQUENCY = "position", "trip", "pickup", "current", "voltage", "frequency"
@@ -84,6 +87,7 @@ class Values:
         odd_means: place in ``RANGES`` of what that means.
         odd_value: it, in thousandths; ``NO_NUMBER`` for none.
         measured: hashes of the first measurements; [n, ``MEASURED``].
+        parts: a byte of the hash of each of the first entries, 0 where there is none; [n, ``PARTS``].
     """
 
     position: Ints
@@ -94,6 +98,7 @@ class Values:
     odd_means: Ints
     odd_value: Ints
     measured: Ints
+    parts: Ints
 
     @classmethod
     def of(cls, frame: pl.DataFrame, payload: Ints, meanings: Sequence[EntryMeaning] = ()) -> Values:
@@ -106,9 +111,8 @@ class Values:
         """
         n = frame.height
         flat = [np.full(n, UNKNOWN, np.int64) for _ in range(7)]
-        found = cls(
-            flat[0], flat[1], flat[2], flat[3], flat[4], flat[5], flat[6], np.full((n, MEASURED), UNKNOWN, np.int64)
-        )
+        measured, parts = np.full((n, MEASURED), UNKNOWN, np.int64), np.zeros((n, PARTS), np.int64)
+        found = cls(flat[0], flat[1], flat[2], flat[3], flat[4], flat[5], flat[6], measured, parts)
         rows = frame.select("control_block", "data").with_columns(payload=payload)
         rows = rows.with_row_index("row").filter(pl.col("data").list.len() > 0)
         if not rows.height:
@@ -124,6 +128,8 @@ class Values:
             getattr(found, name)[at] = every.get_column(name).fill_null(UNKNOWN).to_numpy()
         for place in range(MEASURED):
             found.measured[at, place] = every.get_column(f"measured_{place}").fill_null(UNKNOWN).to_numpy()
+        for place in range(PARTS):
+            found.parts[at, place] = every.get_column(f"part_{place}").to_numpy()
         return found
 
 
@@ -154,6 +160,8 @@ def _told(rows: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
         .otherwise(NO_NUMBER),
         _odd_means=means.replace_strict({one: n for n, one in enumerate(RANGES)}, default=None, return_dtype=pl.Int64),
         _value=pl.when(measured & (number != 0)).then(pl.col("value").hash(1).reinterpret(signed=True) & (2**62 - 1)),
+        _byte=(pl.struct("value", "quality").hash(2) % 255 + 1).cast(pl.Int64)
+        * pl.lit(256, pl.Int64).pow(pl.col("place") % OF_PART),
         _nth=pl.when(measured).then(measured.cum_sum().over("row") - 1),
     )
     return entries.group_by("row").agg(
@@ -167,6 +175,10 @@ def _told(rows: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
             for name in ("odd_means", "odd_value")
         },
         **{f"measured_{place}": pl.col("_value").filter(pl.col("_nth") == place).first() for place in range(MEASURED)},
+        **{
+            f"part_{part}": pl.col("_byte").filter(pl.col("place") // OF_PART == part).sum().cast(pl.Int64)
+            for part in range(PARTS)
+        },
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from flows.ied_supervision.rule import ALARM, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
+from flows.ied_supervision.values import OF_PART, PARTS
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
@@ -18,7 +19,12 @@ def _shows(seen: Seen, _limit: Limit) -> Bools:
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
-    return {"expected": "the data of its state", "seen": f"other data at {seen.named(n)}"}
+    entries = [str(place) for place in range(PARTS * OF_PART) if seen.walked.changed[n] >> place & 1]
+    found = {"expected": "the data of its state", "seen": f"other data at {seen.named(n)}"}
+    if not entries:
+        return found
+    what = f"entr{'y' if len(entries) == 1 else 'ies'} {', '.join(entries)}"
+    return {**found, "seen": f"other data in {what} of {seen.named(n)}", "entries": ", ".join(entries)}
 
 
 RULE = Rule("CHANGE_WITHOUT_STATE", ALARM, "data changed without a new stNum: {seen}", _shows, _says)

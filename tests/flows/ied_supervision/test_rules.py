@@ -174,8 +174,26 @@ def test_a_new_state_without_a_change() -> None:
 
 
 def test_a_change_without_a_new_state() -> None:
-    altered = changed(NORMAL, lambda one: one.received == 40 * SECOND, values=("true", "true"))
-    assert "CHANGE_WITHOUT_STATE" in kinds(run(altered))
+    was = next(one.values for one in NORMAL if one.received == 40 * SECOND)
+    assert was is not None
+    for entries in ((0,), (1,), (0, 1)):
+        other = tuple("odd" if place in entries else value for place, value in enumerate(was))
+        found = run(changed(NORMAL, lambda one: one.received == 40 * SECOND, values=other))
+        assert "CHANGE_WITHOUT_STATE" in kinds(found)
+        told = evidence(found, "CHANGE_WITHOUT_STATE")
+        assert told["entries"] == ", ".join(map(str, entries))
+        assert told["seen"].startswith(f"other data in entr{'y' if len(entries) == 1 else 'ies'} {told['entries']} of ")
+
+
+@pytest.mark.parametrize("place", [6, 7, 20, 34, 35, 60])
+def test_of_many_entries_the_one_that_changed(place: int) -> None:
+    many = tuple(str(n) for n in range(64))
+    steady = changed(goose(until=3 * MINUTE), lambda _: True, values=many)
+    other = (*many[:place], "odd", *many[place + 1 :])
+    found = run(changed(steady, lambda one: one.received == 40 * SECOND, values=other))
+    told = evidence(found, "CHANGE_WITHOUT_STATE")
+    # Of the first 35 that is known.
+    assert told.get("entries") == (str(place) if place < 35 else None)
 
 
 def test_flooding() -> None:
