@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from connectors.errors import InputError
 from flows.streaming.event_time import to_micros
 from flows.streaming.network import TRANSFORMER, USAGE_POINT, NetworkTable, Version
+from flows.topology.neighbourhood import place_of
 from flows.topology.supply import Supply
 from ops.console import errors_as_status, out
 from ops.report.data import TOPOLOGY_CHANGE, dataset_files, read_network
@@ -88,6 +89,8 @@ class _State:
     def _apply(self, row: dict[str, Any]) -> None:
         element, current = row["element_id"], row["current"]
         version = self.valid.get(element)
+        if version is not None and version.valid_from > int(to_micros(pl.Series([row["effective_time"]]))[0]):
+            version = None  # the record has been written anew since
         if row["kind"] == "SWITCH_OPERATED":
             self.closed[element] = current == "closed"
         elif version is not None and version.kind == USAGE_POINT and current is not None:
@@ -167,13 +170,12 @@ class _State:
         if self.valid[element].kind != TRANSFORMER or not customers:
             return {}
         fed = self.fed_by.get(element)
-        return {"customers": customers, "fed_by": [one for one in fed or () if one], "energised": bool(fed)}
+        return {"customers": customers, "fed_by": list(fed or ()), "energised": bool(fed)}
 
 
 def _point(version: Version) -> list[float] | None:
-    if version.longitude_deg is None or version.latitude_deg is None:
-        return None
-    return [version.longitude_deg, version.latitude_deg]
+    place = place_of(version)
+    return None if place is None else list(place)
 
 
 def _geometry(version: Version, at: dict[str, list[float]]) -> dict[str, Any] | None:
@@ -213,7 +215,7 @@ def show(
     for name in ("transformer", "container", "fed by", "customers", "A", "B", "C"):
         table.add_column(name, justify="left" if name in ("transformer", "container", "fed by") else "right")
     for row in state.transformers():
-        fed = "at the busbar" if row["fed_by"] == "" else row["fed_by"] or "de-energised, or not known"
+        fed = row["fed_by"] or "de-energised, or not known"
         phases = (f"{row[f'single_phase_{phase}']:,}" for phase in "abc")
         table.add_row(row["transformer"], row["container"] or "", fed, f"{row['customers']:,}", *phases)
     out.print(table)
@@ -233,7 +235,11 @@ def diff(
     with errors_as_status():
         record, changes = _table(input_), _accepted(results)
         begin = _moment(since, "--since")
-        before = _State(record, changes if begin is not None else changes.clear(), begin)
+        times = record.change_times()
+        if begin is None and times:
+            before = _State(record, changes.clear(), datetime.fromtimestamp(min(times) / 1e6, UTC))
+        else:
+            before = _State(record, changes, begin)
         after = _State(record, changes, _moment(until, "--until"))
     table = Table(title="What differs")
     for name in ("element", "what", "before", "after"):

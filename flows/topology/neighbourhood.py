@@ -95,7 +95,9 @@ def _candidates(valid: dict[str, Version], transformers: list[str]) -> list[Ints
 
 def _by_distance(valid: dict[str, Version], transformers: list[str]) -> list[list[int]]:
     """The nearest on the map, of those that are placed on it."""
-    place = np.array([_place(valid[transformer]) for transformer in transformers], np.float64).reshape(-1, 2)
+    place = np.array(
+        [place_of(valid[transformer]) or (np.nan, np.nan) for transformer in transformers], np.float64
+    ).reshape(-1, 2)
     known = np.flatnonzero(np.isfinite(place).all(axis=1))
     found: list[list[int]] = [[] for _ in transformers]
     if not len(known):
@@ -115,11 +117,11 @@ def _by_distance(valid: dict[str, Version], transformers: list[str]) -> list[lis
     return found
 
 
-def _place(version: Version) -> tuple[float, float]:
-    """Longitude and latitude; NaN where unknown, as are those off the coast of Ghana, where all zeros go."""
+def place_of(version: Version) -> tuple[float, float] | None:
+    """Longitude and latitude; None where unknown, as are those off the coast of Ghana, where all zeros go."""
     longitude, latitude = version.longitude_deg, version.latitude_deg
     if longitude is None or latitude is None or (longitude == 0 and latitude == 0):
-        return np.nan, np.nan
+        return None
     return longitude, latitude
 
 

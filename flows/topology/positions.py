@@ -69,6 +69,12 @@ class _Switch:
     ordinal: int = 0
 
 
+def bay_of(point: str) -> str:
+    """The measurements beside a switch: ``MMXU`` with the number of its position's logical node."""
+    node = point.split(".", maxsplit=1)[0]
+    return f"MMXU{node[len(node.rstrip('0123456789')) :]}"
+
+
 @dataclass
 class Positions:
     """The positions of all switches that units tell of.
@@ -133,15 +139,15 @@ class Positions:
             usable.filter(pl.col("point").str.ends_with(".Pos") & (pl.col("value") != ON))["ftu_id"].cast(pl.String)
         )
         asked = {
-            (ftu, f"MMXU{point.split('.')[0][-1]}"): element
+            (ftu, bay_of(point)): element
             for (ftu, point), element in elements.items()
             if ftu in told or not self._closed(element, normal)
         }
         if not asked:
             return []
         currents = (
-            usable.filter(pl.col("point").str.contains(r"^MMXU\d\.A\.phs[ABC]$"))
-            .with_columns(pl.col("ftu_id").cast(pl.String), bay=pl.col("point").str.slice(0, 5))
+            usable.filter(pl.col("point").str.contains(r"^MMXU\d+\.A\.phs[ABC]$"))
+            .with_columns(pl.col("ftu_id").cast(pl.String), bay=pl.col("point").str.split(".").list.first())
             .filter(pl.col("ftu_id").is_in({ftu for ftu, _ in asked}))
             .group_by("ftu_id", "bay", "time")
             .agg(pl.col("value").abs().max())
@@ -159,6 +165,7 @@ class Positions:
     def _hear(self, switch: _Switch, time: int, value: float, cause: str) -> None:
         if value not in (OFF, ON):
             switch.between = switch.between or time
+            switch.told = None  # what it was about to be has not stood
             return
         closed = value == ON
         if switch.told is not None and switch.told[0] == closed:

@@ -20,6 +20,9 @@ import rustworkx as rx
 from flows.streaming.network import TRANSFORMER, USAGE_POINT, Version
 
 SWITCHES = frozenset({"Breaker", "LoadBreakSwitch"})
+BUSBAR = "busbar"
+"""In place of a feeder: of what hangs at the infeed itself."""
+
 _FEEDER, _SUBSTATION = "Feeder", "Substation"
 
 
@@ -154,14 +157,14 @@ class Supply:
         return switch in self._edge
 
     def feeders(self, transformer: str) -> tuple[str, ...]:
-        """The feeders that supply a transformer, none when it is dead; ``("",)`` at the infeed itself."""
+        """The feeders that supply a transformer, none when it is dead; ``BUSBAR`` at the infeed itself."""
         return self.by_transformer().get(transformer, ())
 
     def by_transformer(self) -> dict[str, tuple[str, ...]]:
         """The feeders of every transformer."""
         found: dict[str, tuple[str, ...]] = {}
         for node, transformers in self._at.items():
-            feeders = ("",) if node in self._infeed else self._part[node].feeders if node in self._part else ()
+            feeders = (BUSBAR,) if node in self._infeed else self._part[node].feeders if node in self._part else ()
             found |= dict.fromkeys(transformers, feeders)
         return found
 

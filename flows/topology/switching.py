@@ -18,7 +18,7 @@ from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark
 from flows.streaming.letters import without_late
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version
 from flows.streaming.packing import pack, unpack
-from flows.topology.positions import Operation, Positions
+from flows.topology.positions import Operation, Positions, bay_of
 from flows.topology.rows import Row, above, change_frame, in_place_of, same
 from flows.topology.supply import SWITCHES, Effect, Supply
 
@@ -154,7 +154,8 @@ class SwitchingShard:
     def flush(self) -> Outcome:
         """The input has ended: look at all of it."""
         counts = {"used": 0, "duplicate": 0, "late": 0}
-        newest = self.watermark.newest
+        # Those in front of a gap, too, that nobody has confirmed.
+        newest = max(self.watermark.newest, *(int(one[TIME].to_numpy().max()) for one in self._waiting), MINIMUM)
         rows = [] if newest == MINIMUM else self._settle(newest + self.rules.debounce + 2, counts)
         rows += in_place_of(self._said, self._stands)
         self._said, self._stands = {}, {}
@@ -190,6 +191,8 @@ class SwitchingShard:
         counts["duplicate"] += taken - frame.height
         rows: list[Row] = []
         begin = self._head.until
+        if begin == MINIMUM and frame.height:
+            begin = int(frame[TIME].to_numpy()[0])
         # What the network was until then is asked with what it was then.
         for change in [
             *(one for one in self.network.change_times() if begin < one < until and begin != MINIMUM),
@@ -255,7 +258,7 @@ class SwitchingShard:
         found = head.positions.advance(frame, until, grid.elements, grid.normal)
         units = {element: unit_point for unit_point, element in grid.elements.items()}
         rows: list[Row] = []
-        powers = frame.filter(pl.col("point").str.contains(r"^MMXU\d\.TotW$"))
+        powers = frame.filter(pl.col("point").str.contains(r"^MMXU\d+\.TotW$"))
         for operation in found:
             if not supply.knows(operation.element):
                 continue
@@ -269,7 +272,7 @@ class SwitchingShard:
             head.caused[operation.element] = [_of_supply(head, one, operation, grid, settled) for one in effects]
             rows += head.caused[operation.element]
         last = powers.group_by(UNIT, "point").agg(pl.col("value").last())
-        head.power |= {(unit, point[:5]): value / 1000 for unit, point, value in last.iter_rows()}
+        head.power |= {(unit, point.split(".")[0]): value / 1000 for unit, point, value in last.iter_rows()}
         head.until = until
         return rows
 
@@ -315,7 +318,7 @@ def _conducting(valid: Mapping[str, Version]) -> dict[str, tuple[object, ...]]:
 def _power(head: _Head, powers: pl.DataFrame, unit_point: tuple[str, str], time: int) -> float | None:
     """What flowed through a switch before a time, kW; None where nobody tells."""
     unit, point = unit_point
-    bay = f"MMXU{point.split('.')[0][-1]}"
+    bay = bay_of(point)
     before = powers.filter((pl.col(UNIT) == unit) & (pl.col("point") == f"{bay}.TotW") & (pl.col(TIME) < time))
     return float(before["value"][-1]) / 1000 if before.height else head.power.get((unit, bay))
 
