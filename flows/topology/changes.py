@@ -18,7 +18,7 @@ import numpy as np
 
 from flows.topology.estimate import estimate
 from flows.topology.identification import PHASES, Record
-from flows.topology.memory import Belief, Memory
+from flows.topology.memory import LAG, SPANS, Belief, Memory
 from flows.topology.moment import Surroundings, Where
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
@@ -33,6 +33,7 @@ _CABLE = 2  # others that show the same move: then it is a cable that was moved
 _WEAK = 5.0  # nats, gathered, from which on all that was seen since is looked at
 _TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
 _LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
+_MOSTLY = 0.8
 _MOST = 0.9999
 
 
@@ -57,6 +58,7 @@ class Finding:
         score: nats, odds taken off.
         together: how many other usage points show the same.
         recorded: transformer and phase by the record.
+        believed: transformer and phase where it was believed to be until then.
         accepted: whether it has been accepted.
         against: last step at which an accepted change showed to be none.
     """
@@ -77,6 +79,7 @@ class Finding:
     score: float
     together: int
     recorded: tuple[str, int]
+    believed: tuple[str, int]
     accepted: bool = False
     against: int = 0
 
@@ -133,17 +136,20 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
     for point, finding in sorted(changes.last.items()):
         if finding.state == PROPOSED and point not in shown and _is_gone(finding, step, named):
             shown[point] = replace(finding, state=WITHDRAWN, detected=step.slot)
-    fresh, taken_back = [], set()
+    fresh: list[Finding] = []
+    taken_back: dict[str, Finding] = {}
     for point, finding in sorted(shown.items()):
         before = changes.last.get(point)
         if before is not None and before.state == ACCEPTED and finding.state == WITHDRAWN:
-            taken_back.add(point)
+            taken_back[point] = before
         if before is not None and before.state == PROPOSED and before.change_id != finding.change_id:
             said.append(replace(before, state=WITHDRAWN, detected=step.slot))
         changes.last[point] = finding
         if before is None or (before.change_id, before.state) != (finding.change_id, finding.state):
             fresh.append(finding)
-    dated = _dated(step, [one for one in fresh if one.kind != MISMATCH and one.state != WITHDRAWN], named, around)
+    dated = _dated(
+        changes, step, [one for one in fresh if one.kind != MISMATCH and one.state != WITHDRAWN], named, around
+    )
     step.memory.held = {point for point, one in changes.last.items() if one.state == PROPOSED}
     for finding in fresh:
         one = dated.get(finding.point, finding)
@@ -160,8 +166,7 @@ def decide(changes: Changes, step: Step) -> list[Finding]:
                 changes.accepted[one.point] = one
             _believe(step.memory, one, step.slot)
         elif one.point in taken_back:
-            step.memory.beliefs.pop(one.point, None)
-            step.memory.came.pop(one.point, None)
+            _believe_again(step.memory, taken_back[one.point])
             changes.accepted.pop(one.point, None)
             # What it showed since speaks of the place to which it goes back.
             step.memory.forget(one.point, step.slot - DAY)
@@ -175,7 +180,7 @@ def _names(step: Step, n: int) -> tuple[str, str]:
     here, there = int(step.record.transformer[n]), int(step.scores.transformer[n])
     if here != there:
         return step.near.transformers[here], step.near.transformers[there]
-    return _letter(int(step.record.phase[n])), _letter(int(step.scores.phase[n]))
+    return _letter(_before(step, n)[1]), _letter(int(step.scores.phase[n]))
 
 
 def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
@@ -190,7 +195,8 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
     mismatch = bool(scores.mismatch[n] >= ODDS) and not scores.change[n] >= ODDS
     score = float(scores.mismatch[n]) - ODDS if mismatch else float(scores.change[n]) - ODDS
     kind = MISMATCH if mismatch else MOVED if moved else REPHASED
-    if before is not None and before.state == ACCEPTED and _back(before, kind, previous, current, slot):
+    back = before is not None and before.state == ACCEPTED and _back(before, kind, previous, current, slot)
+    if before is not None and back and not _was_there(before, step, n):
         if score >= _BEYOND_DOUBT or slot - before.against <= STEP:
             return replace(before, state=WITHDRAWN, detected=slot)
         return replace(before, against=slot)
@@ -213,11 +219,12 @@ def _shown(changes: Changes, step: Step, n: int) -> Finding | None:
         since,
         slot,
         slot,
-        int(step.memory.since[step.memory.points[point]]) if mismatch else slot,
-        0.0,
+        step.memory.begun(point) if mismatch else slot - SPANS[-1],
+        0.0 if mismatch else float(SPANS[-1]),
         score,
         0,
         (near.transformers[int(near.transformer[n])], int(near.phase[n])),
+        (near.transformers[here], int(step.record.phase[n])),
     )
     lasted = slot - since
     sure = finding.confidence >= step.accept
@@ -239,6 +246,19 @@ def _back(before: Finding, kind: str, previous: str, current: str, slot: int) ->
     return kind != MISMATCH and turned and slot - before.detected <= _TAKEN_BACK
 
 
+def _was_there(before: Finding, step: Step, n: int) -> bool:
+    """Whether it fitted for hours where it is accepted to have gone, so that what shows now is that it went back."""
+    if np.isfinite(step.scores.effective[n]):
+        return bool(step.scores.effective[n] >= before.detected + DAY // 4)
+    row = step.memory.points[before.point]
+    lately = (step.slot - before.detected) // STEP - SPANS[-1] // STEP  # steps whose spans are all of the new place
+    if lately < GOOD:
+        return False
+    margins = step.memory.ring[row, -1, max(LAG - SPANS[-1] // STEP - lately, 0) : LAG - SPANS[-1] // STEP]
+    known = margins[np.isfinite(margins)]
+    return len(known) >= GOOD and bool((known > 0).mean() > _MOSTLY)
+
+
 def _is_same_event(finding: Finding, earlier: Finding) -> bool:
     """Whether a change happened before another was accepted that is no longer true then: it was misnamed."""
     if finding.kind == MISMATCH or finding.change_id == earlier.change_id or finding.effective > earlier.detected:
@@ -248,8 +268,8 @@ def _is_same_event(finding: Finding, earlier: Finding) -> bool:
 
 def _superseded(earlier: Finding, finding: Finding) -> Finding:
     """An accepted change, withdrawn for what the event is named now."""
-    recorded = (finding.transformer, finding.phase) if finding.effective <= earlier.effective else earlier.recorded
-    return replace(earlier, state=WITHDRAWN, detected=finding.detected, recorded=recorded)
+    place = (finding.transformer, finding.phase) if finding.effective <= earlier.effective else earlier.believed
+    return replace(earlier, state=WITHDRAWN, detected=finding.detected, believed=place)
 
 
 def _is_gone(finding: Finding, step: Step, named: dict[str, int]) -> bool:
@@ -270,6 +290,14 @@ def _confirmed_by_record(changes: Changes, step: Step) -> list[Finding]:
         said.append(changes.last[point])
     step.memory.updated.clear()
     return said
+
+
+def _believe_again(memory: Memory, finding: Finding) -> None:
+    """What was believed before an acceptance that is taken back."""
+    memory.came.pop(finding.point, None)
+    memory.beliefs.pop(finding.point, None)
+    if finding.believed != finding.recorded:
+        memory.beliefs[finding.point] = Belief(finding.recorded, *finding.believed)
 
 
 def _believe(memory: Memory, finding: Finding, slot: int) -> None:
@@ -341,7 +369,9 @@ def _both(score: float, share: float, others: float) -> float:
     return math.log(share) - math.log(others * (1 + even) + share * even)
 
 
-def _dated(step: Step, some: list[Finding], named: dict[str, int], around: Surroundings | None) -> dict[str, Finding]:
+def _dated(
+    changes: Changes, step: Step, some: list[Finding], named: dict[str, int], around: Surroundings | None
+) -> dict[str, Finding]:
     """The findings with the moment of the change; those that moved together have one."""
     if around is None:
         return {}
@@ -362,8 +392,21 @@ def _dated(step: Step, some: list[Finding], named: dict[str, int], around: Surro
                 found = replace(found, effective=step.slot - _LOOK_BACK + round(middle), within=within)
             elif np.isfinite(step.scores.effective[n]):
                 found = replace(found, effective=int(step.scores.effective[n]), within=float(step.scores.within[n]))
-            dated[one.point] = found
+            dated[one.point] = _dated_anew(changes, step, found, n, around)
     return dated
+
+
+def _dated_anew(changes: Changes, step: Step, finding: Finding, n: int, around: Surroundings) -> Finding:
+    """Of an event that was misnamed at first: when it left where it truly was before."""
+    earlier = changes.accepted.get(finding.point)
+    if earlier is None or not _is_same_event(finding, earlier) or earlier.believed[0] not in step.near.transformers:
+        return finding
+    before = step.near.transformers.index(earlier.believed[0]), earlier.believed[1]
+    moments = around.moments(n, before, (int(step.scores.transformer[n]), int(step.scores.order[n])))
+    if moments is None:
+        return finding
+    middle, within = estimate(moments)
+    return replace(finding, effective=step.slot - _LOOK_BACK + round(middle), within=within)
 
 
 def _rows(step: Step) -> Ints:

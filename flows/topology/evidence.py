@@ -17,12 +17,11 @@ from flows.topology.identification import (
     recorded_places,
 )
 from flows.topology.neighbourhood import Neighbourhood
-from flows.topology.signals import Floats, Ints, Signals, centred
+from flows.topology.signals import LEAST_SHARE, Floats, Ints, Signals, centred
 from flows.topology.slots import Slots
 from flows.topology.voltages import LEAST_MEMBERS, Places
 
 VARIANCE = 0.01  # V², of a voltage: rounding, noise, what a clock that is some seconds off does
-_LEAST_SHARE = 0.6  # of the windows in which a terminal must have a voltage to be counted
 _LEAST_TRUSTED = 0.5  # of a place's members
 
 
@@ -41,7 +40,16 @@ class Span:
     phased: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, slots: Slots, near: Neighbourhood, rows: Ints, head_rows: Ints, begin: int, end: int) -> Span:
+    def of(
+        cls,
+        slots: Slots,
+        near: Neighbourhood,
+        rows: Ints,
+        head_rows: Ints,
+        begin: int,
+        end: int,
+        least: float | Floats = LEAST_SHARE,
+    ) -> Span:
         """Over slots [begin, end).
 
         Args:
@@ -51,16 +59,17 @@ class Span:
             head_rows: of the head meters in ``slots``; [T].
             begin: first slot.
             end: the slot after the last one.
+            least: share of the windows that must have a voltage, of all meters or each; [n].
         """
         voltages, powers = slots.span(rows, begin, end)
-        known = np.isfinite(voltages).mean(axis=0) >= _LEAST_SHARE
+        known = np.isfinite(voltages).mean(axis=0) >= np.broadcast_to(least, len(rows))[:, None]
         terminals = np.where(known[:, 0], 1 + known[:, 1] + (known[:, 1] & known[:, 2]), 1)
         at_heads, _ = slots.span(head_rows, begin, end)
         heads = np.stack([centred(at_heads[:, :, phase].T) for phase in range(3)], axis=1)
         single = (near.phase >= 0).astype(float)
         named = np.bincount(near.transformer, single, len(near.transformers)) >= LEAST_MEMBERS
         phased = named | np.isfinite(heads[:, 1:]).any(axis=(1, 2))
-        return cls(Signals.of(voltages, powers, terminals), heads, phased)
+        return cls(Signals.of(voltages, powers, terminals, least), heads, phased)
 
 
 def members(span: Span, record: Record, order: Ints) -> Ints:

@@ -50,12 +50,14 @@ class Memory:
         doubted: who vouches for nobody; [n].
         gathered: nats for a change of each, of all steps of late, by how much of their spans is new; 0 at least; [n].
         since: slot from which the place is believed; [n].
-        seen: last step at which the voltages were known; [n].
+        seen: last step at which the voltages told where it is; [n].
         came: by usage point since which slot it has been where it is believed to be, and the transformer before.
         beliefs: of those that are not where the record says.
         recorded: what the record last said of each: transformer and phase.
         updated: of whom it has said something new since decisions were last made.
         held: of whom a change is proposed: what they show is not what they have always shown.
+        first: slot of the first reading.
+        started: slot of the first step, -1 before it.
         moves: the last ones that were accepted: slot, and transformers from which to which.
     """
 
@@ -76,6 +78,8 @@ class Memory:
     updated: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     moves: list[tuple[int, str, str]] = field(default_factory=list)
+    first: int = 0
+    started: int = -1
 
     def copy(self) -> Memory:
         """One that goes its own way."""
@@ -105,6 +109,11 @@ class Memory:
                 if before[0] != now[0]:
                     self.came[point] = slot, before[0]
         return np.array([self.points[point] for point in near.points], np.int64)
+
+    def begun(self, point: str) -> int:
+        """Since which slot the place of a usage point is believed: from the first reading on where it always was."""
+        since = int(self.since[self.points[point]])
+        return self.first if since == self.started else since
 
     def forget(self, point: str, slot: int) -> None:
         """What a usage point showed where it was says nothing of where it is believed to be now."""

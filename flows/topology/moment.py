@@ -19,11 +19,12 @@ from flows.topology.balance import Balances
 from flows.topology.evidence import VARIANCE, Span, members
 from flows.topology.identification import PHASES, Record, orders, places_of
 from flows.topology.neighbourhood import Neighbourhood
-from flows.topology.signals import Floats, Ints
+from flows.topology.signals import LEAST_SHARE, Floats, Ints
 from flows.topology.slots import Slots
 from flows.topology.voltages import DF, SLOPES, Places
 
 _LEVEL = 30.0  # V, prior standard deviation of a side's level
+_LEAST_ASKED = 0.1  # share of the windows in which the voltage of who is asked about must be known
 _LEAST_AFTER = 4  # windows after a change by which places are compared
 _LEAST_BEFORE = 24  # windows before it in which it was elsewhere
 
@@ -92,7 +93,9 @@ class Surroundings:
         )
         at_heads = np.full(len(near.heads), -1)
         at_heads[concerned] = slots.rows([near.heads[at] or "" for at in concerned])
-        span = Span.of(slots, part, slots.rows(part.meters), at_heads, begin, end)
+        # Who is asked about vouches for nobody, so that little of it need be known.
+        least = np.where(np.isin(number, some), _LEAST_ASKED, LEAST_SHARE)
+        span = Span.of(slots, part, slots.rows(part.meters), at_heads, begin, end, least)
         record = Record(part.transformer, part.phase, span.phased, near.candidates)
         place = members(span, record, order[number])
         away = doubted.copy()

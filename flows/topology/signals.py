@@ -10,7 +10,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_LEAST_SHARE = 0.6  # of a span's windows that must have a value
+LEAST_SHARE = 0.6
+"""Of a span's windows that must have a voltage."""
+
 _BELIEVED = (100.0, 320.0)  # V, phase to neutral: outside of it a meter is without supply, or wrong
 
 
@@ -59,19 +61,20 @@ class Signals:
     terminals: Ints
 
     @classmethod
-    def of(cls, voltages: Floats, powers: Floats, terminals: Ints) -> Signals:
+    def of(cls, voltages: Floats, powers: Floats, terminals: Ints, least: float | Floats = LEAST_SHARE) -> Signals:
         """From the columns of meters.
 
         Args:
             voltages: mean over the window at terminals l1, l2, l3, V, NaN where unknown; [L, n, 3].
             powers: mean over the window, kW and kvar, NaN where unknown; [L, n, 2].
             terminals: how many terminals each meter has; [n].
+            least: share of the windows that must have a voltage, of all meters or each; [n].
         """
         low, high = _BELIEVED
         believed = np.where((voltages > low) & (voltages < high), voltages, np.nan)
         share = np.isfinite(believed).mean(axis=0)
         counted = np.arange(3) < terminals[:, None]
-        usable = np.where(counted, share >= _LEAST_SHARE, True).all(axis=1)
+        usable = np.where(counted, share >= np.broadcast_to(least, len(terminals))[:, None], True).all(axis=1)
         terminals = np.where(usable, terminals, 0)
         meter = np.repeat(np.arange(len(terminals)), terminals)
         first = np.cumsum(terminals) - terminals

@@ -87,6 +87,8 @@ def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[
     Returns:
         What is found, and the record with what was believed in its place.
     """
+    if memory.started < 0:
+        memory.started, memory.first = slot, slot if slots.first is None else slots.first
     at = memory.follow(near, slot)
     transformer, phase = memory.believed(near)
     rows, heads = slots.rows(near.meters), slots.rows([head or "" for head in near.heads])
@@ -113,7 +115,9 @@ def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[
     if everybody:
         day = span(DAY)
         best = _mismatches(best, memory, day, at, Record(transformer, phase, day.phased, near.candidates), slot)
-    memory.seen[at] = np.where(here.signals.terminals > 0, slot, memory.seen[at])
+    # Not of whom there are voltages, but of whom they have told anything: some have too few neighbours.
+    sighted = (here.signals.terminals > 0) & np.isfinite(memory.ring[at, -1, -1])
+    memory.seen[at] = np.where(sighted, slot, memory.seen[at])
     memory.came = {point: one for point, one in memory.came.items() if one[0] > slot - BALANCE}
     if number % BALANCED == 0:
         blind = np.flatnonzero(memory.seen[at] < slot - BALANCE)

@@ -33,7 +33,7 @@ def versions_of(network: NetworkTable, findings: Iterable[Finding], interval: in
             continue
         if finding.kind == MISMATCH:
             begin = max(begin, recorded.valid_from)
-        place = finding.recorded if taken_back else (finding.transformer, finding.phase)
+        place = finding.believed if taken_back else (finding.transformer, finding.phase)
         frames.append(_frame(finding.point, begin, _at(recorded, *place)))
     return frames
 
