@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
-from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark
+from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark, to_micros
 from flows.streaming.letters import without_late
 from flows.streaming.network import NetworkTable
 from flows.streaming.packing import pack, unpack
@@ -24,7 +26,7 @@ from flows.topology.neighbourhood import Neighbourhood, neighbourhood
 from flows.topology.rows import Row, above, change_frame, in_place_of, row_of, same
 from flows.topology.slots import Slots
 from flows.topology.tracker import BALANCE, STEP, step
-from flows.topology.versions import versions_of
+from flows.topology.versions import ORIGIN, versions_of
 from schemas import contract
 
 DEVICE, TIME = "meter_id", "time"
@@ -103,6 +105,7 @@ class TopologyShard:
         self._said: dict[str, Row] = {}  # the last row of each change that was said before it was settled
         self._stands: dict[str, Row] = {}  # the last settled one of those
         self._unsure: set[str] = set()  # who was killed may not have sent what it was about to say
+        self._kept: tuple[Memory, Changes] | None = None  # what is believed over a pause
         self._near: Neighbourhood | None = None
         self._near_valid = (MAXIMUM, MINIMUM)
 
@@ -111,29 +114,99 @@ class TopologyShard:
     def take(self, meters: Iterable[Batch], network: Iterable[Batch] = ()) -> Outcome:
         """Take in readings and versions of the network, and make the steps that are settled now."""
         for batch in network:
-            if batch.frame.height and self.network.apply(batch.frame):
-                self._near_valid = (MAXIMUM, MINIMUM)
+            self._record(batch.frame)
         meters = list(meters)
         counts = {"used": 0, "duplicate": 0, "late": 0}
-        late = []
+        frames, late = [], []
+        limit = self._limit()
         for batch in meters:
             frame = batch.frame
-            if frame.height and self._settled is not None:
-                limit = self._settled.slot * self.rules.interval + self.rules.interval // 2
+            if frame.height and limit is not None:
                 frame, letters = without_late(batch, frame, limit, device=DEVICE, time=TIME)
                 counts["late"] += letters.height
                 late.append(letters)
-            fresh = self._slots.add(frame) if frame.height else 0
-            counts["used"] += fresh
-            counts["duplicate"] += frame.height - fresh
-        watermark = self.watermark.observe(meters)
-        settled = watermark - self.rules.lateness - self.rules.interval // 2
-        rows, versions = ([], []) if watermark == MINIMUM else self._settle(settled)
+            if frame.height:
+                frames.append(frame)
+        self.watermark.observe(meters)
+        rows: list[Row] = []
+        versions: list[pl.DataFrame] = []
+        for part in self._without_pauses(frames):
+            said, made = self._over_a_pause(part)
+            rows, versions = rows + said, versions + made
+            for frame in part:
+                fresh = self._slots.add(frame)
+                counts["used"] += fresh
+                counts["duplicate"] += frame.height - fresh
+        if self.watermark.value != MINIMUM:
+            more, more_versions = self._settle(self._settled_until())
+            rows, versions = rows + more, versions + more_versions
         return self._outcome(rows, versions, late, counts)
+
+    def _record(self, frame: pl.DataFrame) -> None:
+        """Take in versions of the network; those that come from here are known, unless all is begun anew."""
+        if "origin" in frame.columns and self._settled is not None:
+            frame = frame.filter(pl.col("origin").is_null() | (pl.col("origin") != ORIGIN))
+        if frame.height and self.network.apply(frame):
+            self._near_valid = (MAXIMUM, MINIMUM)
+
+    def _settled_until(self) -> int:
+        """The time before which no reading can come any more, µs."""
+        return self.watermark.value - self.rules.lateness - self.rules.interval // 2
+
+    def _limit(self) -> int | None:
+        """The time before which readings are late, µs."""
+        if self._settled is not None:
+            slot = self._settled.slot
+        elif self.watermark.value == MINIMUM:
+            return None
+        else:
+            slot = self._slot_before(self._settled_until())
+        return slot * self.rules.interval + self.rules.interval // 2
+
+    @property
+    def _pause(self) -> int:
+        """Slots without any reading after which meters are compared anew."""
+        return BALANCE + self.rules.lateness // self.rules.interval
+
+    def _without_pauses(self, frames: list[pl.DataFrame]) -> list[list[pl.DataFrame]]:
+        """Frames, cut where nobody has sent anything for days, as one clock that stands in another year does."""
+        if not frames:
+            return []
+        times = [to_micros(frame.get_column(TIME)) // self.rules.interval for frame in frames]
+        slots = np.unique(np.concatenate(times))
+        cuts = slots[1:][np.diff(slots) > self._pause]
+        if not len(cuts):
+            return [frames]
+        bounds = [int(slots[0]), *cuts.tolist(), int(slots[-1]) + 1]
+        return [
+            [
+                frame.filter(pl.Series((slot >= low) & (slot < high)))
+                for frame, slot in zip(frames, times, strict=True)
+                if ((slot >= low) & (slot < high)).any()
+            ]
+            for low, high in pairwise(bounds)
+        ]
+
+    def _over_a_pause(self, frames: list[pl.DataFrame]) -> tuple[list[Row], list[pl.DataFrame]]:
+        """Where nobody has sent anything for days, what was is settled, and meters are compared anew."""
+        last = self._slots.last
+        if last is None or not frames:
+            return [], []
+        begin = min(int(to_micros(frame.get_column(TIME)).min()) for frame in frames) // self.rules.interval
+        if begin - last <= self._pause or self._settled_until() <= (last + 1) * self.rules.interval:
+            return [], []
+        found = self._settle((last + 1) * self.rules.interval)
+        if self._settled is not None:
+            memory = self._settled.memory
+            self._kept = Memory(beliefs=memory.beliefs, recorded=memory.recorded), self._settled.changes
+        self._settled, self._live, self._ahead, self._made = None, None, {}, {}
+        self._slots.clear()
+        return found
 
     def flush(self) -> Outcome:
         """The input has ended: make all steps that it allows."""
-        newest = self.watermark.newest
+        last = self._slots.last
+        newest = max(self.watermark.newest, MINIMUM if last is None else (last + 1) * self.rules.interval)
         rows, versions = ([], []) if newest == MINIMUM else self._settle(newest)
         rows += in_place_of(self._said, self._stands)
         self._said, self._stands = {}, {}
@@ -175,7 +248,8 @@ class TopologyShard:
             first = -(-self._slots.first // STEP) * STEP
             if target <= first:
                 return [], []
-            self._settled = _Head(first, Memory(), Changes())
+            self._settled = _Head(first, *(self._kept or (Memory(), Changes())))
+            self._kept = None
         head = self._settled
         rows: list[Row] = []
         versions = []
@@ -254,13 +328,14 @@ class TopologyShard:
 
     def dump(self) -> bytes:
         """The state as bytes."""
-        return pack((self.watermark, self.network.dump(), self._slots.dump(), self._settled, self._said, self._stands))
+        kept = self._slots.dump(), self._settled, self._kept, self._said, self._stands
+        return pack((self.watermark, self.network.dump(), *kept))
 
     @classmethod
     def load(cls, rules: TopologyRules, data: bytes) -> TopologyShard:
         """A shard from its bytes."""
         shard = cls(rules)
-        shard.watermark, network, slots, shard._settled, shard._said, shard._stands = unpack(data)
+        shard.watermark, network, slots, shard._settled, shard._kept, shard._said, shard._stands = unpack(data)
         shard.watermark.delay = rules.delay
         shard.network.restore(network)
         shard._slots = Slots.load(slots)

@@ -36,6 +36,7 @@ class Slots:
 
     Attributes:
         first: the first slot that is kept.
+        last: the last slot of which there is a reading.
         voltage: V, NaN where unknown; [meter, slot, 3].
         register: net, import less export, kWh, NaN where unknown; [meter, slot].
         reactive: kvar, NaN where unknown; [meter, slot].
@@ -44,6 +45,7 @@ class Slots:
     def __init__(self, interval: int) -> None:
         self.interval = interval
         self.first: int | None = None
+        self.last: int | None = None
         self.meters: list[str] = []
         self._index: dict[str, int] = {}
         self._known = CodeMap()
@@ -67,7 +69,7 @@ class Slots:
     # ------------------------------------------------------------------- taking in
 
     def add(self, frame: pl.DataFrame) -> int:
-        """Take in readings; those before ``first`` say nothing any more.
+        """Take in readings.
 
         Args:
             frame: ``meter_id`` and the columns of ``READING``.
@@ -89,14 +91,10 @@ class Slots:
             # As they are kept, so that the same reading is the same when it is compared.
             values[:, place] = frame.get_column(name).cast(pl.Float32).fill_null(np.nan).to_numpy()
         row = self._rows_of(frame.get_column("meter_id"))
-        if self.first is None:
-            self.first = int(slot.min())
-        kept = slot >= self.first
-        if not kept.all():
-            row, slot, off, values = row[kept], slot[kept], off[kept], values[kept]
-        if not len(row):
-            return 0
-        self._reach(int(slot.max()) + 1)
+        last = int(slot.max())
+        self._reach(int(slot.min()), last + 1)
+        self.last = last if self.last is None else max(self.last, last)
+        assert self.first is not None
         column = slot - self.first
         # What is there already competes with what comes; the winner is written.
         order = _ranked(row * self.register.shape[1] + column, off, values)
@@ -130,11 +128,24 @@ class Slots:
             row = self._known.get(codes)
         return row
 
-    def _reach(self, end: int) -> None:
-        assert self.first is not None
+    def _reach(self, begin: int, end: int) -> None:
+        if self.first is None:
+            self.first = begin
+        earlier = self.first - begin
+        if earlier > 0:
+            self._resize(self.register.shape[0], self.register.shape[1] + earlier)
+            matrices: list[npt.NDArray[Any]] = [self.voltage, self.register, self.reactive, self._off]
+            for matrix in matrices:
+                matrix[:] = np.roll(matrix, earlier, axis=1)
+            self.first = begin
         room = self.register.shape[1]
         if end > self.first + room:
             self._resize(self.register.shape[0], max(end - self.first + _LEAST_ROOM, room))
+
+    def clear(self) -> None:
+        """Let go of all readings."""
+        self.first = self.last = None
+        self._allocate(self.register.shape[0], 0)
 
     def _resize(self, meters: int, slots: int) -> None:
         had = self.register.shape
@@ -212,13 +223,13 @@ class Slots:
         """What to keep over a restart."""
         count = len(self.meters)
         kept = (matrix[:count] for matrix in (self.voltage, self.register, self.reactive, self._off))
-        return self.interval, self.first, self.meters, *kept
+        return self.interval, self.first, self.last, self.meters, *kept
 
     @classmethod
     def load(cls, data: tuple[Any, ...]) -> Slots:
         """From what was kept."""
         slots = cls(data[0])
-        _, slots.first, slots.meters, slots.voltage, slots.register, slots.reactive, slots._off = data
+        _, slots.first, slots.last, slots.meters, slots.voltage, slots.register, slots.reactive, slots._off = data
         slots._index = {name: number for number, name in enumerate(slots.meters)}
         return slots
 

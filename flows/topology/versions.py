@@ -11,6 +11,9 @@ from flows.topology.changes import ACCEPTED, MISMATCH, WITHDRAWN, Finding
 from flows.topology.identification import PHASES
 from schemas import contract
 
+ORIGIN = "gridflow.topology"
+"""By which versions are known that come from here."""
+
 _NETWORK = "grid.network.v1"
 
 
@@ -58,6 +61,7 @@ def _frame(point: str, begin: int, version: Version) -> pl.DataFrame:
         "measuring_terminal": version.measuring_terminal,
         "longitude_deg": version.longitude_deg,
         "latitude_deg": version.latitude_deg,
+        "origin": ORIGIN,
         "valid_from": begin,
     }
     schema = contract(_NETWORK).polars
