@@ -18,8 +18,8 @@ import numpy as np
 
 from flows.topology.estimate import estimate
 from flows.topology.identification import PHASES, Record
-from flows.topology.memory import LAG, SPANS, Belief, Memory
-from flows.topology.moment import Surroundings, Where
+from flows.topology.memory import SPANS, Belief, Memory
+from flows.topology.moment import LEAST_BEFORE, Surroundings, Where
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
 from flows.topology.slots import Slots
@@ -33,7 +33,6 @@ _CABLE = 2  # others that show the same move: then it is a cable that was moved
 _WEAK = 5.0  # nats, gathered, from which on all that was seen since is looked at
 _TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
 _LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
-_MOSTLY = 0.8
 _MOST = 0.9999
 
 
@@ -115,7 +114,10 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """All that decisions of a step rest on."""
+    """All that decisions of a step rest on.
+
+    ``stayed`` are those who were where they are believed to be for hours, and left since.
+    """
 
     memory: Memory
     slots: Slots
@@ -124,6 +126,7 @@ class Step:
     scores: Scores
     slot: int
     accept: float
+    stayed: frozenset[int] = frozenset()
 
 
 def decide(changes: Changes, step: Step) -> list[Finding]:
@@ -250,13 +253,7 @@ def _was_there(before: Finding, step: Step, n: int) -> bool:
     """Whether it fitted for hours where it is accepted to have gone, so that what shows now is that it went back."""
     if np.isfinite(step.scores.effective[n]):
         return bool(step.scores.effective[n] >= before.detected + DAY // 4)
-    row = step.memory.points[before.point]
-    lately = (step.slot - before.detected) // STEP - SPANS[-1] // STEP  # steps whose spans are all of the new place
-    if lately < GOOD:
-        return False
-    margins = step.memory.ring[row, -1, max(LAG - SPANS[-1] // STEP - lately, 0) : LAG - SPANS[-1] // STEP]
-    known = margins[np.isfinite(margins)]
-    return len(known) >= GOOD and bool((known > 0).mean() > _MOSTLY)
+    return n in step.stayed
 
 
 def _is_same_event(finding: Finding, earlier: Finding) -> bool:
@@ -340,6 +337,7 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
     )
     change, mismatch, transformer = scores.change.copy(), scores.mismatch.copy(), scores.transformer.copy()
     phase, order = scores.phase.copy(), scores.order.copy()
+    stayed: set[int] = set()
     for n in asked.tolist():
         if not scores.change[n] > 0:
             continue
@@ -351,16 +349,19 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
         others = sum(other for _, other in rivals[1:])
         told = around.span.signals.terminals[around.row[n]] == 1 and around.record.phased[there]
         transformer[n], phase[n], order[n] = there, its if told else -1, its
-        if step.memory.since[rows[n]] <= step.slot - _LOOK_BACK:
+        begin = max(int(step.memory.since[rows[n]]) - (step.slot - _LOOK_BACK), 0)
+        if begin + 2 * LEAST_BEFORE <= _LOOK_BACK:
             doubt = max(1.0, float(scores.misfit[n]), float(step.memory.usual[rows[n]]))
-            told, always = (nats / doubt for nats in around.ratio(n, before, (there, its)))
+            told, always = (nats / doubt for nats in around.ratio(n, before, (there, its), begin))
             if always >= ODDS and change[n] >= ODDS:
                 # That it fitted where the record says was because others were not known yet.
                 mismatch[n] = ODDS + _both(always - ODDS, share, others)
+            if told > 0:
+                stayed.add(n)
             change[n] = told
         change[n] = ODDS + _both(change[n] - ODDS, share, others)
     found = replace(scores, change=change, mismatch=mismatch, transformer=transformer, phase=phase, order=order)
-    return around, replace(step, scores=found)
+    return around, replace(step, scores=found, stayed=frozenset(stayed))
 
 
 def _both(score: float, share: float, others: float) -> float:

@@ -26,7 +26,9 @@ from flows.topology.voltages import DF, SLOPES, Places
 _LEVEL = 30.0  # V, prior standard deviation of a side's level
 _LEAST_ASKED = 0.1  # share of the windows in which the voltage of who is asked about must be known
 _LEAST_AFTER = 4  # windows after a change by which places are compared
-_LEAST_BEFORE = 24  # windows before it in which it was elsewhere
+LEAST_BEFORE = 24
+"""Windows before a change in which a meter was elsewhere."""
+
 
 Where = tuple[int, int]
 """Number of a transformer and which order of the terminals, -1 where unknown."""
@@ -170,13 +172,14 @@ class Surroundings:
         ranked = np.argsort(-shares, kind="stable")
         return [(found[one][0], float(shares[one])) for one in ranked]
 
-    def ratio(self, n: int, before: Where, after: Where) -> tuple[float, float]:
+    def ratio(self, n: int, before: Where, after: Where, begin: int = 0) -> tuple[float, float]:
         """Nats for a change at some moment, all being equal, and for having been at the other place all the time.
 
         Args:
             n: number of the usage point.
             before: where it was.
             after: where it is.
+            begin: first window in which it was there, if it came within the span; ``LEAST_BEFORE`` must follow it.
 
         Returns:
             Each against the likelier one of the other and of no change; -inf where a place is not known.
@@ -184,9 +187,9 @@ class Surroundings:
         moments = self.moments(n, before, after)
         if moments is None:
             return -np.inf, -np.inf
-        some = moments[_LEAST_BEFORE:-_LEAST_AFTER]
+        some = moments[begin + LEAST_BEFORE : -_LEAST_AFTER]
         change = float(np.logaddexp.reduce(some) - np.log(len(some)))
-        always, never = float(moments[0]), float(moments[-1])
+        always, never = float(moments[begin]), float(moments[-1])
         return change - max(always, never), always - max(change, never)
 
     def _place(self, terminals: int, terminal: int, where: Where) -> int:

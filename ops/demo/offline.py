@@ -115,7 +115,7 @@ def findings_table(findings: pl.DataFrame) -> Table:
 
 
 def moved_table(moved: list[Pair], step: str) -> Table:
-    """The areas between which meters moved: their losses since, and what they would be by the record as it was.
+    """The areas between which meters moved: their losses since, and what they would be without the move.
 
     Args:
         moved: the areas.
@@ -123,7 +123,7 @@ def moved_table(moved: list[Pair], step: str) -> Table:
     """
     table = Table(
         title="Meters elsewhere than recorded, and both areas' losses since",
-        caption=f"kWh per {step}; in brackets by the record as it was",
+        caption=f"kWh per {step}; in brackets without the move",
         box=box.SIMPLE,
         padding=(0, 1),
     )

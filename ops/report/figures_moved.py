@@ -1,4 +1,4 @@
-"""Two areas between which meters moved: their losses as they are, and by the record as it was."""
+"""Two areas between which meters moved: their losses as they are, and without the move."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def moved(pair: Pair, span: Span) -> go.Figure:
         for name, values, look in (
             ("loss", loss, {"color": style.BLUE, "width": 1.8}),
             (
-                "by the record as it was",
+                "without the move",
                 floats(rows["unmoved_kwh"]),
                 {"color": style.VERMILION, "width": 1.6, "dash": "dot"},
             ),
@@ -85,7 +85,7 @@ def moved(pair: Pair, span: Span) -> go.Figure:
 
 
 def means(pair: Pair) -> dict[str, tuple[float, float]]:
-    """Of each area the mean loss of a step since the first move: as it is, and by the record as it was; kWh."""
+    """Of each area the mean loss of a step since the first move: as it is, and without the move; kWh."""
     found = {}
     for area, rows in pair.steps.items():
         both = np.array([floats(rows["loss_kwh"]), floats(rows["unmoved_kwh"])])

@@ -24,7 +24,7 @@ class Pair:
         current: the area where they are.
         moves: element_id, meter_id, effective_time, kind; by time.
         steps: of both areas rows of ``totals.per_step``, one for each step of time, with ``unmoved_kwh``: the loss if
-            these meters were still counted where the record had them.
+            these meters were still counted where they were before.
     """
 
     previous: str
@@ -48,10 +48,16 @@ def pairs(of: Material, span: Span) -> list[Pair]:
     """The pairs of areas with the most energy of such meters first."""
     if of.results.changes is None:
         return []
-    moves = moves_of(of.results.changes).join(of.points, on="element_id")
+    moves = moves_of(of.results.changes).join(of.points, on="element_id").sort("element_id", "effective_time")
+    window = f"{span.window // _MICROSECOND}us"
+    # Until it went on from there.
+    moves = moves.with_columns(until=pl.col("effective_time").shift(-1).over("element_id"))
     energies = (
-        of.results.profiles.join(moves.select("meter_id", "previous", "current", "effective_time"), on="meter_id")
-        .filter(pl.col("window_start") >= pl.col("effective_time").dt.truncate(f"{span.window // _MICROSECOND}us"))
+        of.results.profiles.join(
+            moves.select("meter_id", "previous", "current", "effective_time", "until"), on="meter_id"
+        )
+        .filter(pl.col("window_start") >= pl.col("effective_time").dt.truncate(window))
+        .filter(pl.col("until").is_null() | (pl.col("window_start") < pl.col("until").dt.truncate(window)))
         .group_by("previous", "current", step_of("window_start", span))
         .agg(kwh=(pl.col("import_kwh") - pl.col("export_kwh").fill_null(0.0)).sum())
     )

@@ -188,7 +188,7 @@ def _changes(of: Material, changes: pl.DataFrame) -> Section:
     if of.span is not None and between:
         views = [View(f"{pair.previous} to {pair.current}", moved(pair, of.span)) for pair in between]
         body.append(heading("Meters that moved, and the losses of both areas"))
-        body.append(Panel("moved", views, "Losses of two areas as they are, and by the record as it was."))
+        body.append(Panel("moved", views, "Losses of two areas as they are, and without the move."))
         body.append(tables.of_moved([(pair, means(pair)) for pair in between], of.span.step_name))
     elif moves_of(changes).height:
         body.append(paragraph("The losses of areas between which meters moved need the network, and the losses."))

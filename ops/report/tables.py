@@ -118,7 +118,7 @@ def of_moved(between: Sequence[tuple[Pair, dict[str, tuple[float, float]]]], ste
     """What moved meters do to the losses of both areas.
 
     Args:
-        between: pairs of areas, and of each area its mean loss and that by the record as it was, kWh.
+        between: pairs of areas, and of each area its mean loss and that without the move, kWh.
         step: of which length of time the mean is.
     """
     rows = []
@@ -129,7 +129,7 @@ def of_moved(between: Sequence[tuple[Pair, dict[str, tuple[float, float]]]], ste
         for area in (pair.previous, pair.current):
             energies += [energy(value) for value in losses[area]] if area in losses else [None, None]
         rows.append([f"{pair.previous} to {pair.current}", ", ".join(names[:_MOST_NAMED]) + more, *energies])
-    old = "by the record as it was"
+    old = "without the move"
     heads = ["Areas", "Usage points", f"First loses per {step}", old, f"Second loses per {step}", old]
     return table(heads, rows, numeric=[2, 3, 4, 5])
 

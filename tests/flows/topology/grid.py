@@ -43,8 +43,14 @@ class Telemetry:
     moves: tuple[Move, ...]
 
 
-def telemetry(seed: int = 5, windows: int = WINDOWS) -> Telemetry:
-    """Four days of 126 meters of three transformers: one moves, one is re-phased."""
+def telemetry(seed: int = 5, windows: int = WINDOWS, back: int | None = None) -> Telemetry:
+    """Four days of 126 meters of three transformers: one moves, one is re-phased.
+
+    Args:
+        seed: of the chance.
+        windows: how many.
+        back: after so many windows both go back.
+    """
     made = street(seed, windows)
     rng = np.random.default_rng(seed)
     transformer = made.transformer
@@ -59,7 +65,8 @@ def telemetry(seed: int = 5, windows: int = WINDOWS) -> Telemetry:
     for move in moves:
         own = 0.05 * (made.powers[:, move.beside, 0] - made.powers[:, move.meter, 0])
         there = voltages[:, move.beside, 0] + own + rng.normal(0, 0.08, windows)
-        voltages[move.window :, move.meter, 0] = np.round(there[move.window :], 1)
+        until = windows if back is None else move.window + back
+        voltages[move.window : until, move.meter, 0] = np.round(there[move.window : until], 1)
     return Telemetry(_readings(made.powers, voltages, rng), _network(transformer, made.phases), moves)
 
 
@@ -129,6 +136,9 @@ class Running:
     def take(self, frame: pl.DataFrame) -> None:
         self.newest = max(self.newest, int(frame["time"].to_physical().max()))  # type: ignore[arg-type]
         self._note(self.shard.take([batch_of(frame, "grid.meter.v1", self.newest)]))
+
+    def read_back(self, versions: list[pl.DataFrame]) -> None:
+        self._note(self.shard.take([], [batch_of(one, "grid.network.v1", None) for one in versions]))
 
     def look_ahead(self) -> None:
         outcome = self.shard.look_ahead()

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from flows.streaming.event_time import SECOND
-from flows.topology.positions import Operation, Positions
+from flows.topology.positions import Operation, Positions, bay_of
 
 ELEMENTS = {("F", "XCBR1.Pos"): "B", ("F", "XSWI2.Pos"): "D"}
 NORMAL = {"B": True, "D": False}
@@ -68,6 +68,18 @@ def test_chatter_is_one_operation_or_none() -> None:
     assert seen(found) == [("B", False, False, 10.4)]
     assert found[0].evidence["flips"] == "4"
     assert operations(*chatter[:4]) == []
+
+
+@pytest.mark.parametrize("value", [0, 3])
+def test_a_position_that_is_left_again_has_not_stood(value: int) -> None:
+    assert operations((10, "XCBR1.Pos", 1), (10.3, "XCBR1.Pos", value)) == []
+    found = operations((10, "XCBR1.Pos", 1), (10.3, "XCBR1.Pos", value), (12, "XCBR1.Pos", 1))
+    assert seen(found) == [("B", False, False, 12)]
+    assert found[0].evidence["intermediate_seconds"] == "1.700"
+
+
+def test_bays_beyond_nine_have_their_own_measurements() -> None:
+    assert [bay_of(point) for point in ("XCBR1.Pos", "XSWI11.Pos", "XCBR120.Pos")] == ["MMXU1", "MMXU11", "MMXU120"]
 
 
 def test_an_interrogation_repeats_or_tells_what_was_lost() -> None:

@@ -107,6 +107,92 @@ def _plain(standing: dict[str, Row], without: set[str]) -> dict[str, Row]:
     return {key: {name: value for name, value in row.items() if name not in without} for key, row in standing.items()}
 
 
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_own_versions_that_come_back_change_nothing(rounds: int) -> None:
+    """On Kafka the flow reads from the network's topic what it has written there."""
+    run, written = Running(street().network), 0
+    for part in street().readings.iter_slices(2_000):
+        run.take(part)
+        if len(run.versions) >= written + rounds:
+            run.read_back(run.versions[written:])
+            written = len(run.versions)
+    run.end()
+    assert run.versions
+    assert _plain(run.standing(), set()) == _plain(in_order().standing(), set())
+
+
+def test_the_first_hours_may_come_in_any_order() -> None:
+    early = START + 40 * INTERVAL
+    first = pl.col("time") < pl.lit(early).cast(pl.Datetime("us", "UTC"))
+    run = Running(street().network)
+    for part in (street().readings.filter(~first).head(3_000), street().readings.filter(first)):
+        run.take(part)
+    run.take(street().readings.filter(~first)[3_000:])
+    run.end()
+    assert _plain(run.standing(), set()) == _plain(in_order().standing(), set())
+    assert run.counts["late"] == 0
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_clock_that_is_years_off_harms_nobody(first: bool) -> None:
+    odd = (
+        street().readings.head(1).with_columns(pl.lit(946_684_800_000_000).cast(pl.Datetime("us", "UTC")).alias("time"))
+    )
+    readings = street().readings
+    run = Running(street().network)
+    for part in (odd, readings) if first else (readings.head(8_000), odd, readings[8_000:]):
+        run.take(part)
+    run.end()
+    assert _plain(run.standing(), {"revision"}) == _plain(in_order().standing(), {"revision"})
+    assert run.counts["late"] == (0 if first else 1)
+
+
+def test_after_days_without_any_reading_all_is_compared_anew() -> None:
+    gone = [START + window * INTERVAL for window in (200, 200 + 96 * 6)]
+    later = (gone[1] - gone[0]) * (pl.col("time") >= pl.lit(gone[0]).cast(pl.Datetime("us", "UTC"))).cast(pl.Int64)
+    shifted = street().readings.with_columns((pl.col("time").to_physical() + later).cast(pl.Datetime("us", "UTC")))
+    whole, parts = Running(street().network), Running(street().network)
+    whole.take(shifted)
+    whole.end()
+    for part in shifted.iter_slices(5_000):
+        parts.take(part)
+        parts.restart()
+    parts.end()
+    assert _plain(whole.standing(), set()) == _plain(parts.standing(), set())
+    assert whole.shard.dump() is not None
+
+
+def test_who_moves_back_after_some_hours_has_moved_twice() -> None:
+    moved = telemetry(back=76)
+    run = Running(moved.network)
+    run.take(moved.readings)
+    run.end()
+    name = f"U{moved.moves[0].meter:03d}"
+    rows = sorted((row["effective_time"], row) for row in run.standing().values() if row["element_id"] == name)
+    assert [(row["state"], row["previous"], row["current"]) for _, row in rows] == [
+        ("ACCEPTED", "T0", "T1"),
+        ("ACCEPTED", "T1", "T0"),
+    ]
+    for (found, _), window in zip(rows, (moved.moves[0].window, moved.moves[0].window + 76), strict=True):
+        assert abs(found.timestamp() * 1_000_000 - START - window * INTERVAL) <= 2 * 3600 * 1_000_000
+    versions = pl.concat(run.versions).filter(pl.col("element_id") == name).sort("valid_from")
+    assert versions["container_id"].to_list() == ["T1", "T0"]
+
+
+def test_who_moved_while_it_was_silent_did_so_at_any_time_of_it() -> None:
+    move = street().moves[0]
+    silent = pl.col("meter_id") == f"M{move.meter:03d}"
+    begin, end = (pl.lit(START + (move.window + off) * INTERVAL).cast(pl.Datetime("us", "UTC")) for off in (-60, 20))
+    run = Running(street().network)
+    run.take(street().readings.filter(~(silent & pl.col("time").is_between(begin, end))))
+    run.end()
+    (row,) = (row for row in run.standing().values() if row["element_id"] == f"U{move.meter:03d}")
+    off = abs(row["effective_time"].timestamp() * 1_000_000 - START - move.window * INTERVAL) / 60_000_000
+    stated = next(float(one["value"]) for one in row["evidence"] if one["key"] == "effective_within_minutes")
+    assert 240 < stated < 900
+    assert off <= stated
+
+
 def test_a_reading_that_comes_after_the_lateness_is_late() -> None:
     run = Running(street().network)
     readings = street().readings

@@ -164,7 +164,7 @@ def test_the_page_shows_them(folder: Path, opened: Opened, tmp_path: Path) -> No
     page.locator("#changes").scroll_into_view_if_needed()
     page.wait_for_selector("#panel-moved .js-plotly-plot")
     names = page.evaluate("document.querySelector('#panel-moved .plot').data.map(one => one.name)")
-    assert names == 2 * ["95 % interval", "loss", "by the record as it was"]
+    assert names == 2 * ["95 % interval", "loss", "without the move"]
     page.locator("#network").scroll_into_view_if_needed()
     page.wait_for_selector("#panel-network .js-plotly-plot")
     sliders = page.evaluate("document.querySelector('#panel-network .plot').layout.sliders[0].steps.length")
