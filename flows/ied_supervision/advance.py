@@ -83,8 +83,10 @@ class _Round:
         most = np.broadcast_to(np.rint(flood * pace.SLOT_US).astype(np.int64), len(self.blocks)).copy()
         synchronised = (m.clock_failure != 1) & (m.clock_not_synchronized != 1)
         paced = pace.follow(state.pace, m, tells_time, synchronised, most)
-        seen = Seen(m, walked, paced, contradictions.follow(state.told, m), usual, self.blocks.addresses)
-        awaited = state.rhythm.follow(m, walked.genuine)
+        seen = Seen(
+            m, walked, paced, contradictions.follow(state.told, m.told_by(genuine)), usual, self.blocks.addresses
+        )
+        awaited = state.rhythm.follow(m, genuine)
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)

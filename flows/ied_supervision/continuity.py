@@ -84,6 +84,7 @@ _BACKED_OFF = 20  # sqNum by which the longest back-off is over: 2 ms doubled so
 _BEAT_OFF = 8  # an interval farther off than the eighth part is not the publisher's
 _MOST_LOST = 10_000
 _LONG_KNOWN = 20  # messages of a line that may come back
+_BURST = 5  # sqNum up to which retransmissions follow at once
 _COPIED_US = 50_000  # a copy by another way through the network is not later than this
 _HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
 _FEW_STATES = 4  # that a publisher has had when it is first heard after a restart
@@ -317,8 +318,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_how, this_rank, this_lost = LOST, 6 if same_data else 0, missed
             elif line[_ST] < st <= line[_ST] + 50 and t > line[_TIME]:
                 this_how, this_rank, this_lost = LOST_STATE, 4, st - line[_ST] - 1 + sq
-            # More than can have been sent in the time.
-            if this_lost > 10 + 2 * (now - line[_RECEIVED]) // 1_000_000:
+            # More than can have been sent in the time, even in the publisher's own rhythm.
+            gone = now - line[_RECEIVED]
+            beats = 3 * gone // (2 * period[b]) if period[b] else 0
+            if this_lost > 10 + max(2 * gone // 1_000_000, beats):
                 this_rank = 0
             if this_rank == 0:
                 continue
@@ -337,10 +340,15 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                     continue
                 goes_on = st == line[_B_ST] and t == line[_B_TIME] and 0 < sq - line[_B_SQ] <= 20
+                if goes_on and line[_SQ] <= _BURST and now - line[_RECEIVED] <= _COPIED_US:
+                    best, how, rank = place, REPEATED, 2 * 7  # overtaken by the new state on the way
+                    break
                 forks = st == line[_B_ST] + 1 and sq <= 1 and t > line[_B_TIME] and t != line[_TIME]
                 if goes_on or forks:
                     source, best, how, lost = place, -1, FORK, 0
-                    if goes_on:
+                    # Who goes on in the old rhythm says that the new state is somebody else's.
+                    off = now - line[_B_RECEIVED] - (sq - line[_B_SQ]) * period[b]
+                    if goes_on and (not period[b] or abs(off) * _BEAT_OFF <= (sq - line[_B_SQ]) * period[b]):
                         line[_STRIKES] += _LEFT_THE_TRUNK
                     break
         if how == TWIN:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +143,13 @@ class Messages:
             **numbers,
             **told,
         )
+
+    def told_by(self, genuine: npt.NDArray[np.bool_]) -> Messages:
+        """The same, but of the others nothing is told by their values."""
+        if genuine.all():
+            return self
+        nothing = {name: np.where(genuine, getattr(self, name), UNKNOWN) for name in _OF_VALUES - {"measured", "parts"}}
+        return replace(self, measured=np.where(genuine[:, None], self.measured, UNKNOWN), **nothing)
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Messages:
         """Some of the messages."""

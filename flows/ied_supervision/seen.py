@@ -41,12 +41,13 @@ class Seen:
 
     @property
     def genuine(self) -> Bools:
-        """Messages of the line that is taken for the publisher's."""
-        return self.walked.genuine
+        """Messages of the line that is taken for the publisher's, and not of a test set."""
+        genuine: Bools = self.walked.genuine & (self.messages.simulation != 1)
+        return genuine
 
     def how(self, *kinds: int) -> Bools:
         """Messages of the publisher's that go on from its line in one of these ways."""
-        return np.isin(self.walked.how, kinds) & self.genuine
+        return np.isin(self.walked.how, kinds) & self.walked.genuine
 
     def usually(self, name: str) -> Ints:
         """The usual values of a field of the baseline; [n]."""

@@ -18,6 +18,7 @@ from flows.ied_supervision.numbers import UNKNOWN, Ints
 
 _SINGLE = ("position", "trip", "pickup", "current", "odd", "odd_means", "odd_value")
 MEASURED = 8
+_UNUSABLE = 0xC0  # invalid, not topical
 PARTS, OF_PART = 5, 7
 """So many entries are told apart when data change: a byte of each, not 0, seven in a number."""
 
@@ -137,6 +138,12 @@ def _told(rows: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
     """One row of what is told for each row, by ``row``."""
     places = rows.select("row", "control_block", "data", place=pl.int_ranges(pl.col("data").list.len()))
     entries = places.explode("data", "place").unnest("data")
+    # What the device itself marks as invalid or old tells nothing; that it does is its quality's to say.
+    byte = (pl.struct("value", "quality").hash(2) % 255 + 1).cast(pl.Int64) * pl.lit(256, pl.Int64).pow(
+        pl.col("place") % OF_PART
+    )
+    usable = (pl.col("quality").fill_null(0) & _UNUSABLE) == 0
+    entries = entries.with_columns(_byte=byte, value=pl.when(usable).then(pl.col("value")))
     entries = _with_meaning(entries, meanings)
     number = pl.col("value").cast(pl.Float64, strict=False)
     means = pl.col("means")
@@ -160,8 +167,6 @@ def _told(rows: pl.DataFrame, meanings: Sequence[EntryMeaning]) -> pl.DataFrame:
         .otherwise(NO_NUMBER),
         _odd_means=means.replace_strict({one: n for n, one in enumerate(RANGES)}, default=None, return_dtype=pl.Int64),
         _value=pl.when(measured & (number != 0)).then(pl.col("value").hash(1).reinterpret(signed=True) & (2**62 - 1)),
-        _byte=(pl.struct("value", "quality").hash(2) % 255 + 1).cast(pl.Int64)
-        * pl.lit(256, pl.Int64).pow(pl.col("place") % OF_PART),
         _nth=pl.when(measured).then(measured.cum_sum().over("row") - 1),
     )
     return entries.group_by("row").agg(

@@ -25,7 +25,7 @@ def _says(seen: Seen, n: int) -> Mapping[str, str]:
 
 
 def _accuses(seen: Seen) -> Bools:
-    return ~seen.genuine & (seen.messages.st_num != UNKNOWN)
+    return ~seen.walked.genuine & (seen.messages.st_num != UNKNOWN)
 
 
 RULE = Rule("FOREIGN_ADDRESS", ALARM, "from {seen} instead of {expected}", _shows, _says, accuses=_accuses)

@@ -15,7 +15,7 @@ from flows.ied_supervision.seen import Seen
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
-    return seen.walked.old & ~seen.genuine
+    return seen.walked.old & ~seen.walked.genuine
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:

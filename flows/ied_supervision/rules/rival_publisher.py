@@ -22,7 +22,7 @@ _SURE = 3_000  # thousandths of a logarithm of odds: 95 %
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
-    return ~seen.genuine
+    return ~seen.walked.genuine
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
@@ -38,7 +38,7 @@ def _says(seen: Seen, n: int) -> Mapping[str, str]:
 
 
 def _accuses(seen: Seen) -> Bools:
-    return ~seen.genuine & (seen.walked.lead > _SURE)
+    return ~seen.walked.genuine & (seen.walked.lead > _SURE)
 
 
 RULE = Rule("RIVAL_PUBLISHER", ALARM, "{seen}, from {false_address}", _shows, _says, accuses=_accuses)
