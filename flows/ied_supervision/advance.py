@@ -95,7 +95,7 @@ class _Round:
         np.add.at(state.ordinal, m.block, 1)
         fresh = np.flatnonzero((moments.ends > moments.starts) & (state.first == 0))
         state.first[fresh] = m.received[moments.starts[fresh]]
-        causes = CommonCauses(state, self.blocks, self.policy, moments, walked.genuine, last_before)
+        causes = CommonCauses(state, self.blocks, self.policy, moments, genuine, last_before)
         for row in causes.rows(fallen, heard):
             self._say(*row)
         state.until = self.until
@@ -133,13 +133,15 @@ class _Round:
         """The anomalies of one rule and block in this round."""
         low, high = self.moments.span(block)
         rows = low + np.flatnonzero(shows[low:high])
-        ends = None if gone is None else low + np.flatnonzero(gone[low:high])
+        ends = low + np.flatnonzero(~shows[low:high] if gone is None else gone[low:high])
         received, hold = self.messages.received, self.policy.of(rule, *self.blocks.names[block]).hold
         episode = self.state.open.pop((block, rule.kind), None)
-        if len(rows) and ends is not None:
+        if len(rows) and gone is not None:
             parts = np.split(rows, np.flatnonzero(np.diff(np.searchsorted(ends, rows))) + 1)
         elif len(rows):
-            parts = np.split(rows, np.flatnonzero(np.diff(received[rows]) > hold) + 1)
+            # What every message shows lasts, however far apart they are.
+            apart = (np.diff(received[rows]) > hold) & (np.diff(rows) > 1)
+            parts = np.split(rows, np.flatnonzero(apart) + 1)
         else:
             parts = []
         if episode is not None:
@@ -164,20 +166,24 @@ class _Round:
         if episode is not None:
             self.state.open[block, rule.kind] = episode
 
-    def _closing(self, episode: Episode, row: int, following: int | None, ends: Ints | None, hold: int) -> int | None:
-        """When it shows that an anomaly is over, before the following row that shows it; None: not yet."""
+    def _closing(self, episode: Episode, row: int, following: int | None, ends: Ints, hold: int) -> int | None:
+        """When it shows that an anomaly is over, before the following row that shows it; None: not yet.
+
+        Some message must not show it, whatever it is of that is wrong: of a block that has fallen silent nobody knows.
+        """
         m = self.messages
-        if ends is not None:
-            at = int(np.searchsorted(ends, row, side="right"))
-            if episode.gone is None and at < len(ends) and (following is None or ends[at] < following):
-                episode.gone = int(m.received[ends[at]])
-            if episode.gone is None:
-                return None
+        at = int(np.searchsorted(ends, row, side="right"))
+        if episode.gone is None and at < len(ends) and (following is None or ends[at] < following):
+            episode.gone = int(m.received[ends[at]])
+        if episode.gone is None:
+            return None
+        if episode.rule.hold == UNTIL_GONE:
             next_one = self.until - 1 if following is None else int(m.received[following])
             return episode.gone + STAYS if next_one - episode.gone > STAYS else None
         if following is not None and m.received[following] - episode.last <= hold:
             return None
-        return episode.last + hold if episode.last + hold < self.until else None
+        over = max(episode.last + hold, episode.gone)
+        return over if over < self.until else None
 
     def _raise(self, rule: Rule, seen: Seen, block: int, row: int) -> Episode:
         ied, control_block = self.blocks.names[block]
@@ -209,7 +215,8 @@ class _Round:
 
     def _clear(self, episode: Episode, block: int, time: int) -> None:
         """Time has shown that an anomaly is over."""
-        episode.end = episode.last if episode.gone is None else episode.gone
+        until_gone = episode.rule.hold == UNTIL_GONE and episode.gone is not None
+        episode.end = episode.gone if until_gone else episode.last
         episode.updated = time
         self._say(episode, self.moments.revision(block, self.moments.ordinal(block, time), timer=True))
 

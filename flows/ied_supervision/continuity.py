@@ -145,6 +145,8 @@ class Walked:
         old: its numbers are behind those of the trusted line, and it is not of it.
         period: steady interval of the publisher, µs, 0 while unknown.
         restarted: its line has begun with the numbers of a restart, and nobody goes on with the old ones.
+        parted: where it proves that what was taken for the publisher's was not: stNum, sqNum, received_time and
+            number of the address of the last of those; else 0; [n, 4].
     """
 
     line: Ints
@@ -160,6 +162,7 @@ class Walked:
     old: npt.NDArray[np.bool_]
     period: Ints
     restarted: npt.NDArray[np.bool_]
+    parted: Ints
 
     @property
     def genuine(self) -> npt.NDArray[np.bool_]:
@@ -187,6 +190,7 @@ class Walked:
             flags[3],
             numbers[5],
             flags[4],
+            np.zeros((n, 4), np.int64),
         )
 
 
@@ -225,6 +229,7 @@ def walk(lines: Lines, messages: Messages) -> Walked:
         found.old,
         found.period,
         found.restarted,
+        found.parted,
     )
     return found
 
@@ -278,6 +283,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     out_old: npt.NDArray[np.bool_],
     out_period: Ints,
     out_restarted: npt.NDArray[np.bool_],
+    out_parted: Ints,
 ) -> None:
     for n in range(len(block)):
         if st_num[n] == UNKNOWN or sq_num[n] == UNKNOWN:
@@ -471,6 +477,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             other = of_block[place]
             if place != leader and other[_USED] and now - other[_RECEIVED] <= active_us:
                 second = max(second, _score(other))
+        if how == FORK and leader == best and trusted[b] == source:
+            other = of_block[source]
+            out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = other[_ST], other[_SQ], other[_RECEIVED]
+            out_parted[n, 3] = other[_ADDRESS]
         trusted[b] = leader
         out_line[n], out_how[n], out_gap[n], out_lost[n] = best, how, gap, lost
         out_unchanged[n] = line[_UNCHANGED] == 1

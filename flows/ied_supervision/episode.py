@@ -63,7 +63,7 @@ class Episode:
         accused_count: how many there are.
         end: when it ended; None while it lasts.
         group_id: the common cause.
-        gone: since when messages say otherwise; None: they do not.
+        gone: the first message since the last that shows it; None: there is none that does not.
         nth: how manieth silence, each soon after the one before.
     """
 

@@ -27,7 +27,7 @@ def findings(messages: list[Message]) -> set[Finding]:
         found |= _silences(block, own, newest)
         found |= _gaps(block, mine, newest)
         simulated = [one.received for one in mine if one.simulation]
-        found |= _held(block, "SIMULATION", simulated, 10 * SECOND, newest)
+        found |= _held(block, "SIMULATION", simulated, mine, 10 * SECOND, newest)
         for kind, told in (
             ("NEEDS_COMMISSIONING", lambda one: one.nds_com),
             ("BEH", lambda one: None if one.beh is None else one.beh != 1),
@@ -92,16 +92,18 @@ def _gaps(block: str, mine: list[Message], newest: int) -> set[Finding]:
             or (following.st == one.st + 1 and following.sq > 1)
         )
     ]
-    return _held(block, "SEQUENCE_GAP", shown, 60 * SECOND, newest)
+    return _held(block, "SEQUENCE_GAP", shown, mine, 60 * SECOND, newest)
 
 
-def _held(block: str, kind: str, shown: list[int], hold: int, newest: int) -> set[Finding]:
+def _held(block: str, kind: str, shown: list[int], mine: list[Message], hold: int, newest: int) -> set[Finding]:
+    """What every message shows lasts; it is over when one does not, and the hold has passed."""
     found: set[Finding] = set()
+    others = [one.received for one in mine if one.received not in set(shown)]
     while shown:
         episode = [shown.pop(0)]
-        while shown and shown[0] - episode[-1] <= hold:
+        while shown and (shown[0] - episode[-1] <= hold or not any(episode[-1] < one < shown[0] for one in others)):
             episode.append(shown.pop(0))
-        over = episode[-1] + hold < newest + 1 or bool(shown)
+        over = (episode[-1] + hold < newest + 1 and any(one > episode[-1] for one in others)) or bool(shown)
         end = START + episode[-1] if over else None
         found.add((block, kind, START + episode[0], end, len(episode)))
     return found

@@ -196,6 +196,67 @@ def test_of_many_entries_the_one_that_changed(place: int) -> None:
     assert told.get("entries") == (str(place) if place < 35 else None)
 
 
+def test_a_frame_that_a_new_state_overtook_is_no_attack() -> None:
+    """The last heartbeat of a state, and the first message of the next one, in the other order."""
+    for late in (1_000, 40_000):
+        first = next(one for one in NORMAL if one.st == 2)
+        heartbeat = next(one for one in NORMAL if one.st == 1 and one.received == 20 * SECOND - SECOND)
+        overtaken = replace(heartbeat, received=first.received + late, sq=heartbeat.sq)
+        swapped = [one for one in NORMAL if one is not heartbeat]
+        assert not kinds(run([*swapped, overtaken])) & {"RIVAL_PUBLISHER", "REPLAYED"}
+
+
+@pytest.mark.parametrize("burst", [1, 5])
+def test_a_forged_state_is_told_by_the_next_genuine_message(burst: int) -> None:
+    """Between two heartbeats somebody sends the next state, with other data: the spoofed trip."""
+    steady = goose(until=3 * MINUTE, every=10 * SECOND)
+    steady = changed(steady, lambda _: True, live=25_000)
+    last = next(one for one in steady if one.received == 100 * SECOND)
+    assert last.st is not None
+    assert last.sq is not None
+    forged = [
+        replace(
+            last,
+            received=last.received + SECOND + 500_000 * n,
+            time=last.received + SECOND,
+            st=last.st + 1,
+            sq=n,
+            values=("true", "true"),
+        )
+        for n in range(burst)
+    ]
+    found = run([*steady, *forged])
+    assert kinds(found) == {"RIVAL_PUBLISHER"}
+    told = evidence(found, "RIVAL_PUBLISHER")
+    assert told["seen"].startswith(f"a second one at {last.st + 1}/{burst - 1}@")
+    assert told["proved_by"].startswith(f"{last.st}/{last.sq + 1}@")
+    row = found.row(0, named=True)
+    assert row["detected_time"].timestamp() * SECOND == START + 110 * SECOND
+    assert int(told.get("accused_messages", "0")) == 0
+
+
+@pytest.mark.parametrize("every", [100_000, 200_000])
+def test_seconds_of_a_fast_heartbeat_that_are_lost_are_a_gap(every: int) -> None:
+    fast = goose(until=3 * MINUTE, every=every)
+    lost = [one for one in fast if not 100 * SECOND < one.received < 104 * SECOND]
+    assert kinds(run(lost)) <= {"SEQUENCE_GAP", "SILENCE"}
+
+
+def test_a_test_set_does_not_hide_that_the_device_is_silent_nor_speak_for_it() -> None:
+    gone = [one for one in NORMAL if one.received < 100 * SECOND]
+    simulated = [
+        replace(one, simulation=True, nds_com=True)
+        for one in _numbers(goose(since=90 * SECOND + 1, until=3 * MINUTE), st=500)
+    ]
+    assert kinds(run([*gone, *simulated])) == {"SIMULATION", "SILENCE"}
+
+
+def test_what_lasts_is_one_anomaly_however_rare_its_messages_are() -> None:
+    rare = changed(goose(until=60 * MINUTE, every=30 * SECOND), lambda _: True, live=75_000)
+    found = run(changed(rare, lambda one: one.received > 10 * MINUTE, announced=5))
+    assert found.filter(pl.col("kind") == "ENTRIES_MISSING").height == 1
+
+
 def test_flooding() -> None:
     burst = goose(since=3 * MINUTE, until=3 * MINUTE + 400 * 2_000, every=2_000, st=4, sq=0)
     assert "FLOODING" in kinds(run([*NORMAL, *burst]))
