@@ -34,6 +34,7 @@ from flows.line_loss.flow import METER_TOPIC
 from flows.line_loss.flow import NAME as LINE_LOSS
 from flows.topology import wiring as topology
 from flows.topology.flow import NAME as TOPOLOGY
+from flows.topology.switching import FTU_TOPIC
 from flows.wiring import set_up_process
 from ops.console import Config, err, errors_as_status, fail, out
 from ops.logs import set_up_logging
@@ -168,8 +169,12 @@ def replay(
     chosen = _chosen(flows)
     if Flow.ALL in flows:
         chosen = [one for one in chosen if topic_paths(input_, APPLICATIONS[one].topic)] or [Flow.LINE_LOSS]
+    units = _outcomes(Flow.TOPOLOGY, FTU_TOPIC)
     for flow, counts in replay_folder(settings, input_, workers or settings.runtime.workers, chosen).items():
         out.print(accounting_table(counts, APPLICATIONS[flow].messages))
+    of_units = {name: count - units[name] for name, count in _outcomes(Flow.TOPOLOGY, FTU_TOPIC).items()}
+    if of_units["in"]:
+        out.print(accounting_table(of_units, "Values of terminal units"))
 
 
 def _make_folder(folder: Path, key: str) -> None:
@@ -225,8 +230,8 @@ def accounting_table(counts: Mapping[str, int], messages: str = "Meter readings"
     return table
 
 
-def _outcomes(flow: Flow) -> dict[str, int]:
-    labels = {"flow": str(flow), "topic": APPLICATIONS[flow].topic}
+def _outcomes(flow: Flow, topic: str | None = None) -> dict[str, int]:
+    labels = {"flow": str(flow), "topic": topic or APPLICATIONS[flow].topic}
     return {
         name: int(REGISTRY.get_sample_value("gridflow_readings_total", {**labels, "outcome": name}) or 0)
         for name in OUTCOMES

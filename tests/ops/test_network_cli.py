@@ -111,6 +111,23 @@ def test_json_and_geojson_at_once_are_refused(folders: tuple[Path, Path]) -> Non
     assert result.exit_code == 2
 
 
+def test_a_change_that_a_newer_record_has_overtaken_is_not_shown(folders: tuple[Path, Path]) -> None:
+    given, results = folders
+    path = given / "grid.network.v1.parquet"
+    network = pl.read_parquet(path)
+    newer = network.filter(pl.col("element_id") == "SU1").with_columns(
+        phases=pl.lit("CN"), valid_from=pl.lit(START + 7 * HOUR).cast(pl.Datetime("us", "UTC"))
+    )
+    pl.concat([network, newer]).write_parquet(path)
+
+    def phases(hours: float) -> str:
+        shown = _run("show", "--input", str(given), "--output", str(results), "--json", "--at", _at(hours))
+        return str(next(one["phases"] for one in json.loads(shown) if one["mRID"] == "SU1"))
+
+    assert (phases(6)[0], phases(8)) == ("B", "CN")
+    assert "CN" in _run("diff", "--input", str(given))
+
+
 def test_a_wrong_time_is_one_line(folders: tuple[Path, Path]) -> None:
     result = CliRunner().invoke(app, ["network", "show", "--input", str(folders[0]), "--at", "yesterday"])
     assert result.exit_code == 2

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.streaming.network import Version
-from flows.topology.supply import Effect, Supply
+from flows.topology.supply import BUSBAR, Effect, Supply
 
 FEEDERS = ("F1", "F2", "F3")
 
@@ -105,6 +105,11 @@ def test_operations_give_what_a_search_of_the_whole_grid_gives(valid: dict[str, 
         assert kept.by_transformer() == before
         before = after
     assert Supply(valid, closed).by_transformer() == before
+
+
+def test_what_hangs_at_the_busbar_is_fed_without_any_feeder() -> None:
+    valid = base() | {"AUX": version("PowerTransformer", "S", "BB1"), "UA": version("UsagePoint", "AUX")}
+    assert Supply(valid, {}).feeders("AUX") == (BUSBAR,)
 
 
 def test_what_a_switch_cuts_off_and_what_a_tie_takes_over() -> None:

@@ -127,6 +127,43 @@ def switching_rows() -> list[Row]:
     return list(_expected().standing().values())
 
 
+def test_messages_before_the_first_settling_meet_the_network_of_their_time() -> None:
+    """The unit of a switch is exchanged in between: the values of both are its positions, however they are cut."""
+    network = switching_network()
+    switch = network.filter(pl.col("element_id") == "ST1-XSWI1")
+    exchanged = switch.with_columns(
+        measuring_device_id=pl.lit("FTU-NEW"),
+        valid_from=pl.lit(START + 6 * HOUR * SECOND).cast(pl.Datetime("us", "UTC")),
+    )
+    values = _values(
+        (5 * HOUR, "FTU-T1", "XSWI1.Pos", 1.0),
+        (7 * HOUR, "FTU-NEW", "XSWI1.Pos", 2.0),
+        (8 * HOUR, "FTU-NEW", "XSWI1.Pos", 1.0),
+    )
+    found = []
+    for size in (1, 3):
+        shard, said = SwitchingShard(RULES), []
+        shard.take([], [batch_of(pl.concat([network, exchanged]), "grid.network.v1", None)])
+        for part in values.iter_slices(size):
+            newest = int(part["time"].to_physical().max())  # type: ignore[arg-type]
+            said += shard.take([batch_of(part, "grid.ftu.v1", newest)]).changes.to_dicts()
+        said += shard.flush().changes.to_dicts()
+        found.append([(row["element_id"], row["kind"], row["current"], row["effective_time"]) for row in said])
+    operated = [(element, current) for element, kind, current, _ in found[0] if kind == "SWITCH_OPERATED"]
+    assert operated == [("ST1-XSWI1", "open"), ("ST1-XSWI1", "closed"), ("ST1-XSWI1", "open")]
+    assert sorted(map(str, found[0])) == sorted(map(str, found[1]))
+
+
+def test_what_waits_for_others_to_confirm_it_is_looked_at_in_the_end() -> None:
+    shard = SwitchingShard(RULES)
+    shard.take([], [batch_of(switching_network(), "grid.network.v1", None)])
+    values = _values((0, "FTU-T1", "XSWI1.Pos", 2.0), (5 * HOUR, "FTU-T1", "XSWI1.Pos", 1.0))
+    shard.take([batch_of(values, "grid.ftu.v1", START)])  # the source has not let the time go on
+    ended = shard.flush()
+    assert "SWITCH_OPERATED" in ended.changes["kind"].to_list()
+    assert ended.counts["used"] == 2
+
+
 def test_a_station_is_cut_off_supplied_from_the_other_side_and_put_back() -> None:
     rows = list(_expected().standing().values())
     of_station = [(r["kind"], r["previous"], r["current"]) for r in rows if r["element_id"] == "ST1"]
