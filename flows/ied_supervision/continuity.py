@@ -49,6 +49,8 @@ _FIELDS = (
     "missed_beat",
     "restarted",
     "interval",
+    "skipped_sq",
+    "skipped_received",
     *(f"part_{n}" for n in range(PARTS)),
 )
 _F = {name: place for place, name in enumerate(_FIELDS)}
@@ -75,6 +77,8 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _MISSED,
     _RESTARTED,
     _INTERVAL,
+    _SKIPPED_SQ,
+    _SKIPPED_RECEIVED,
 ) = range(len(_FIELDS) - PARTS)
 _PART = len(_FIELDS) - PARTS
 
@@ -89,6 +93,7 @@ _COPIED_US = 50_000  # a copy by another way through the network is not later th
 _HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
 _FEW_STATES = 4  # that a publisher has had when it is first heard after a restart
 _LAST = 0xFFFF_FFFF
+_UNSET = 946_684_800_000_000  # µs: a clock before 2000 has never been set
 
 # Strikes against a line, in thousandths of a logarithm of the odds.
 _NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN = 6_000, 12_000, 4_000, 8_000
@@ -247,7 +252,8 @@ def _score(line: Ints) -> int:
 def _begins_anew(keeper: Ints, t: int, st: int, sq: int, now: int) -> bool:
     """Whether numbers are those of a restarted publisher, whose first messages may have been lost."""
     few = st <= _FEW_STATES and sq <= 10 + 2 * (now - keeper[_RECEIVED]) // 1_000_000
-    return (st <= 1 and sq <= 1) or (few and t > keeper[_TIME] and st < keeper[_ST])
+    later = t > keeper[_TIME] or t < _UNSET  # after a restart a clock may not have been set yet
+    return (st <= 1 and sq <= 1) or (few and later and st < keeper[_ST])
 
 
 @compiled
@@ -292,6 +298,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         of_block = table[b]
         active_us = max(_ACTIVE_US, 3_000 * live_ms[n])
         best, how, rank, lost = -1, FIRST, 0, 0
+        returned = False
         any_used, any_active = False, False
         for place in range(LINES):
             line = of_block[place]
@@ -310,7 +317,14 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             begins = (st == line[_ST] + 1 or (line[_ST] == _LAST and st <= 1)) and sq <= 1
             missed = sq - line[_SQ] - 1
             this_how, this_rank, this_lost = RIVAL, 0, 0
-            if same_state and _follows(sq, line[_SQ]):
+            # The numbers that somebody seemed to have skipped, when they are due.
+            steps = sq - line[_SKIPPED_SQ]
+            due = line[_SKIPPED_RECEIVED] + steps * period[b]
+            skipped = same_state and same_data and line[_SKIPPED_RECEIVED] > 0 and steps > 0 and sq <= line[_SQ]
+            comes_back = skipped and period[b] > 0 and abs(now - due) * _BEAT_OFF <= steps * period[b]
+            if comes_back:
+                this_how, this_rank = NEXT, 9
+            elif same_state and _follows(sq, line[_SQ]):
                 this_how, this_rank = NEXT, 9 if same_data else 5
             elif begins and t > line[_TIME]:
                 this_how, this_rank = STATE, 5 if same_data else 8
@@ -334,6 +348,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             this_rank = 2 * this_rank + (place == trusted[b])
             if this_rank > rank:
                 best, how, rank, lost = place, this_how, this_rank, this_lost
+                returned = comes_back
         if simulation[n] == 1 and (best < 0 or how == TWIN):
             continue  # a test set's, beside the publisher (IEC 61850-7-1, LPHD.Sim)
         source = best if how == TWIN else -1
@@ -346,7 +361,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                     continue
                 goes_on = st == line[_B_ST] and t == line[_B_TIME] and 0 < sq - line[_B_SQ] <= 20
-                if goes_on and line[_SQ] <= _BURST and now - line[_RECEIVED] <= _COPIED_US:
+                copied = st == line[_B_ST] and t == line[_B_TIME] and 0 <= line[_B_SQ] - sq <= 8
+                copied = copied and now - line[_B_RECEIVED] <= _COPIED_US
+                if copied or (goes_on and line[_SQ] <= _BURST and now - line[_RECEIVED] <= _COPIED_US):
                     best, how, rank = place, REPEATED, 2 * 7  # overtaken by the new state on the way
                     break
                 forks = st == line[_B_ST] + 1 and sq <= 1 and t > line[_B_TIME] and t != line[_TIME]
@@ -417,7 +434,16 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             other = of_block[place]
             if place != best and other[_USED] and line[_COUNT] > 0 and line[_RECEIVED] < other[_RECEIVED]:
                 interleaved |= now - other[_RECEIVED] <= active_us
-        if st != line[_ST] or t != line[_TIME]:
+        overtaken = how == REPEATED and (st != line[_ST] or t != line[_TIME])
+        if returned:
+            out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = line[_ST], line[_SQ], line[_RECEIVED]
+            out_parted[n, 3] = line[_ADDRESS]
+            gap = now - line[_SKIPPED_RECEIVED]
+        if how == LOST:
+            line[_SKIPPED_SQ], line[_SKIPPED_RECEIVED] = line[_SQ], line[_RECEIVED]
+        elif how != NEXT or returned:
+            line[_SKIPPED_RECEIVED] = 0
+        if (st != line[_ST] or t != line[_TIME]) and not overtaken:
             begun = line[_ST] >= 0 and how in (STATE, LOST_STATE, FORK, TWIN)
             same = begun and payload[n] == line[_PAYLOAD] and payload[n] != 0
             if how in (STATE, LOST_STATE):
@@ -433,7 +459,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_STRIKES] += _NO_CHANGE
             line[_PAYLOAD] = payload[n]
             line[_PART:] = parts[n]
-        elif payload[n] != line[_PAYLOAD]:
+        elif payload[n] != line[_PAYLOAD] and not overtaken:
             out_altered[n] = True
             for part in range(PARTS):
                 for place in range(OF_PART):
@@ -455,12 +481,16 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if best == trusted[b] and not interleaved:
                 off = gap - period[b]
                 period[b] = gap if not period[b] else period[b] + off // 16
-        if how != REPEATED or sq >= line[_SQ]:
+        if not overtaken and (how != REPEATED or sq >= line[_SQ]):
             line[_TIME], line[_ST], line[_SQ], line[_RECEIVED] = t, st, sq, now
         # Who goes on says that whoever seems to have restarted meanwhile is somebody else.
         for place in range(LINES):
-            if place != best and of_block[place, _USED] and of_block[place, _BORN] > line[_BORN]:
-                of_block[place, _RESTARTED] = 0
+            other = of_block[place]
+            if place != best and other[_USED] and other[_BORN] > line[_BORN]:
+                if other[_RESTARTED] == 1 and line[_TRUNK] + line[_COUNT] > other[_COUNT]:
+                    out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = other[_ST], other[_SQ], other[_RECEIVED]
+                    out_parted[n, 3] = other[_ADDRESS]
+                other[_RESTARTED] = 0
         line[_COUNT] += 1
         # Who is genuine?
         leader, lead, second = trusted[b], _score(of_block[trusted[b]]), np.iinfo(np.int64).min

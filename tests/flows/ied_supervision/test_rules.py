@@ -235,6 +235,34 @@ def test_a_forged_state_is_told_by_the_next_genuine_message(burst: int) -> None:
     assert int(told.get("accused_messages", "0")) == 0
 
 
+@pytest.mark.parametrize("ahead", [3, 6, 10])
+def test_who_skips_numbers_that_then_come_when_they_are_due_is_a_rival(ahead: int) -> None:
+    before = next(one for one in NORMAL if one.received == 100 * SECOND)
+    assert before.sq is not None
+    forged = replace(before, received=before.received + 300_000, sq=before.sq + ahead)
+    found = run([*NORMAL, forged])
+    assert "RIVAL_PUBLISHER" in kinds(found)
+    assert not kinds(found) & {"SILENCE", "REPLAYED"}
+    told = evidence(found, "RIVAL_PUBLISHER")
+    assert f"{forged.st}/{forged.sq}@" in told["seen"]
+    assert int(told.get("accused_messages", "0")) == 0
+
+
+def test_who_says_that_it_has_restarted_while_the_publisher_goes_on_is_a_rival() -> None:
+    before = next(one for one in NORMAL if one.received == 100 * SECOND)
+    forged = replace(before, received=before.received + 300_000, time=before.received + 300_000, st=1, sq=0)
+    found = run([*NORMAL, forged])
+    assert kinds(found) == {"RESTARTED", "RIVAL_PUBLISHER"}
+    assert "1/0@" in evidence(found, "RIVAL_PUBLISHER")["seen"]
+
+
+def test_copies_by_another_way_through_the_network_are_no_attack_when_a_state_changes() -> None:
+    changes = [20 * SECOND + 1_000, 61 * SECOND + 2_000]
+    both = goose(until=3 * MINUTE, changes=changes)
+    found = run([*both, *(replace(one, received=one.received + 3_000) for one in both)])
+    assert kinds(found) == {"REPEATED"}
+
+
 @pytest.mark.parametrize("every", [100_000, 200_000])
 def test_seconds_of_a_fast_heartbeat_that_are_lost_are_a_gap(every: int) -> None:
     fast = goose(until=3 * MINUTE, every=every)
