@@ -409,16 +409,18 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             else:
                 keeper_address, since = of_block[trusted[b], _ADDRESS], of_block[trusted[b], _RECEIVED]
                 begins_anew = _begins_anew(of_block[trusted[b]], t, st, sq, now)
+                # Who has only just been heard itself proves little against another one.
+                known = min(of_block[trusted[b], _TRUNK] + of_block[trusted[b], _COUNT], _LONG_KNOWN)
                 line[:] = 0
                 line[_ST] = -2
                 how = FIRST
                 if any_used:
                     how = RESTART if begins_anew else RIVAL
                     line[_RECEIVED] = since if begins_anew else 0
-                    line[_STRIKES] = _NO_ORIGIN
+                    line[_STRIKES] = _NO_ORIGIN * known // _LONG_KNOWN
                     line[_RESTARTED] = how == RESTART and (address[n] == keeper_address or address[n] == UNKNOWN)
                     if address[n] != keeper_address and address[n] != UNKNOWN:
-                        line[_STRIKES] += _FOREIGN
+                        line[_STRIKES] += _FOREIGN * known // _LONG_KNOWN
             line[_USED] = 1
             line[_BORN] = now
             line[_ADDRESS] = address[n]

@@ -256,6 +256,19 @@ def test_who_says_that_it_has_restarted_while_the_publisher_goes_on_is_a_rival()
     assert "1/0@" in evidence(found, "RIVAL_PUBLISHER")["seen"]
 
 
+@pytest.mark.parametrize("address", ["02:00:00:00:00:01", "02:00:00:00:00:02"])
+def test_of_two_who_are_heard_from_the_first_second_nobody_is_accused(address: str) -> None:
+    other = [
+        replace(one, received=one.received + 400_000, time=one.time + 7, address=address)
+        for one in _numbers(goose(until=3 * MINUTE), st=41)
+    ]
+    found = run([*goose(until=3 * MINUTE), *other])
+    assert "RIVAL_PUBLISHER" in kinds(found)
+    told = evidence(found, "RIVAL_PUBLISHER")
+    assert float(told["confidence"]) < 0.9
+    assert int(told.get("accused_messages", "0")) == 0
+
+
 def test_copies_by_another_way_through_the_network_are_no_attack_when_a_state_changes() -> None:
     changes = [20 * SECOND + 1_000, 61 * SECOND + 2_000]
     both = goose(until=3 * MINUTE, changes=changes)
