@@ -188,8 +188,9 @@ class _Round:
     def _raise(self, rule: Rule, seen: Seen, block: int, row: int) -> Episode:
         ied, control_block = self.blocks.names[block]
         time = int(self.messages.received[row])
+        begun = time if rule.since is None else rule.since(seen, row)
         return Episode(
-            rule.kind, ied, control_block, time, time, time, time, 0, 0, rule.says(seen, row), seen.named(row)
+            rule.kind, ied, control_block, begun, time, time, time, 0, 0, rule.says(seen, row), seen.named(row)
         )
 
     def _go_on(self, episode: Episode, seen: Seen, block: int, rows: Ints, accuses: Bools | None) -> None:

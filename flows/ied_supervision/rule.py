@@ -46,6 +46,7 @@ class Rule:
         unit: the limit's unit.
         tells: which of the messages say whether it is so, so that another one can end it; None: all do.
         accuses: which of the messages are accused of not being the publisher's; None: none are.
+        since: when the fault began that a message shows, µs since 1970; None: with the message.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Rule:
     unit: str = ""
     tells: Callable[[Seen], Bools] | None = None
     accuses: Callable[[Seen], Bools] | None = None
+    since: Callable[[Seen, int], int] | None = None
 
 
 @cache

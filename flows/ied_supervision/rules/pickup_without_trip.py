@@ -25,4 +25,8 @@ def _says(seen: Seen, n: int) -> Mapping[str, str]:
     return {"expected": "a trip, or the end of the fault", "seen": f"started for {lasted:.1f} s at {seen.named(n)}"}
 
 
-RULE = Rule("PICKUP_WITHOUT_TRIP", ALARM, "{seen}, no trip", _shows, _says, 30 * SECOND, 15.0, "s")
+def _since(seen: Seen, n: int) -> int:
+    return int(seen.messages.received[n] - seen.told.picked_up[n])
+
+
+RULE = Rule("PICKUP_WITHOUT_TRIP", ALARM, "{seen}, no trip", _shows, _says, 30 * SECOND, 15.0, "s", since=_since)

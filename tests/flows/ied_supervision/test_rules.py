@@ -595,7 +595,8 @@ def test_a_trip_after_a_pickup_is_in_order_and_one_without_is_not() -> None:
     assert kinds(run(_protection((0, calm), (60 * SECOND, ("off", "false", "true"))))) == {"TRIP_WITHOUT_PICKUP"}
     found = run(_protection((0, calm), (60 * SECOND, started)))
     assert kinds(found) == {"PICKUP_WITHOUT_TRIP"}
-    assert found["start_time"].dt.timestamp("us").to_list() == [START + 76 * SECOND]
+    assert found["start_time"].dt.timestamp("us").to_list() == [START + 60 * SECOND]
+    assert found["detected_time"].dt.timestamp("us").to_list() == [START + 76 * SECOND]
 
 
 def test_entries_without_references_mean_what_the_settings_say() -> None:
