@@ -379,6 +379,16 @@ class IedEntrySettings(_Section):
     means: Literal["position", "trip", "pickup", "current", "voltage", "frequency"] = Field(description="What it is.")
 
 
+class IedExpectedSettings(_Section):
+    """What messages are expected to carry, by the station's SCD; patterns as of file names."""
+
+    ied: str = Field("*", description="Of which devices.")
+    control_block: str = Field("*", description="Of which control blocks.")
+    conf_rev: NonNegativeInt | None = Field(None, description="Configuration revision.")
+    num_entries: NonNegativeInt | None = Field(None, description="Entries of a GOOSE message.")
+    app_id: NonNegativeInt | None = Field(None, description="APPID.")
+
+
 class IedSupervisionSettings(_Section):
     """Supervision of IEDs."""
 
@@ -397,6 +407,10 @@ class IedSupervisionSettings(_Section):
     )
     entries: tuple[IedEntrySettings, ...] = Field(
         (), description="What entries without references mean, as tables [[ied_supervision.entries]]."
+    )
+    expected: tuple[IedExpectedSettings, ...] = Field(
+        (),
+        description="What messages must carry, as tables [[ied_supervision.expected]]; else what they always have.",
     )
     rules: tuple[IedRuleSettings, ...] = Field(
         (), description="Changes to rules, as tables [[ied_supervision.rules]]; of several that apply the last holds."

@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
+from flows.ied_supervision.baseline import FIELDS
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.rule import SECOND, UNTIL_GONE, Limit, Rule
 
 
@@ -35,6 +37,25 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class Expected:
+    """What messages are expected to carry, by the station's SCD; of several that apply the last one wins.
+
+    Attributes:
+        ied: pattern of device ids; ``*`` and ``?`` as in file names.
+        control_block: pattern of control blocks.
+        conf_rev: configuration revision; None: what it has always been, as for all that follow.
+        num_entries: of a GOOSE message.
+        app_id: APPID.
+    """
+
+    ied: str = "*"
+    control_block: str = "*"
+    conf_rev: int | None = None
+    num_entries: int | None = None
+    app_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tuned:
     """What holds of a rule for a block; hold in µs."""
 
@@ -50,11 +71,14 @@ class Policy:
 
     Attributes:
         overrides: in order.
+        expected: in order.
     """
 
     overrides: Sequence[Override] = ()
+    expected: Sequence[Expected] = ()
     _tuned: dict[tuple[str, str, str], Tuned] = field(default_factory=dict)
     _limits: dict[str, list[float]] = field(default_factory=dict)
+    _expected: list[list[int]] = field(default_factory=list)
 
     def of(self, rule: Rule, ied: str, control_block: str) -> Tuned:
         """What holds of a rule for one block."""
@@ -72,6 +96,26 @@ class Policy:
                 limit = limit if one.limit is None else one.limit
             self._tuned[key] = Tuned(mute, severity, hold, limit)
         return self._tuned[key]
+
+    def expectations(self, blocks: Sequence[tuple[str, str]]) -> Ints | None:
+        """What is expected of each block of (device, control block), as of the baseline; None: nothing of any.
+
+        Args:
+            blocks: only ever appended to.
+
+        Returns:
+            ``UNKNOWN`` where nothing is said; [blocks, ``baseline.FIELDS``].
+        """
+        if not self.expected:
+            return None
+        for ied, control_block in blocks[len(self._expected) :]:
+            row = dict.fromkeys(FIELDS, UNKNOWN)
+            for one in self.expected:
+                if fnmatchcase(ied, one.ied) and fnmatchcase(control_block, one.control_block):
+                    said = {name: getattr(one, name, None) for name in FIELDS}
+                    row |= {name: value for name, value in said.items() if value is not None}
+            self._expected.append(list(row.values()))
+        return np.array(self._expected, np.int64).reshape(-1, len(FIELDS))
 
     def limits(self, rule: Rule, blocks: Sequence[tuple[str, str]]) -> Limit:
         """The limit of each block of (device, control block); one for all where nothing is tuned.

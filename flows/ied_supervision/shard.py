@@ -18,7 +18,7 @@ from flows.ied_supervision.advance import Row, advance
 from flows.ied_supervision.blocks import Blocks, station_by
 from flows.ied_supervision.episode import Revision
 from flows.ied_supervision.messages import Messages
-from flows.ied_supervision.policy import Override, Policy
+from flows.ied_supervision.policy import Expected, Override, Policy
 from flows.ied_supervision.state import State
 from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.event_time import MINIMUM, Watermark
@@ -45,6 +45,7 @@ class SupervisionRules:
         station: regular expression whose group is the substation of a device.
         overrides: how the rules are tuned.
         meanings: what entries mean whose references do not say so.
+        expected: what messages are expected to carry.
     """
 
     delay: int
@@ -52,6 +53,7 @@ class SupervisionRules:
     station: str
     overrides: tuple[Override, ...] = ()
     meanings: tuple[EntryMeaning, ...] = ()
+    expected: tuple[Expected, ...] = ()
 
     def station_of(self) -> Callable[[str], str]:
         """Gives a device's substation."""
@@ -87,7 +89,7 @@ class SupervisionShard:
     def __init__(self, rules: SupervisionRules) -> None:
         self.rules = rules
         self.watermark = Watermark(rules.delay)
-        self._policy = Policy(rules.overrides)
+        self._policy = Policy(rules.overrides, rules.expected)
         self._blocks = Blocks(rules.station_of())
         self._state = State()
         self._waiting: list[Messages] = []

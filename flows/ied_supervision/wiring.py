@@ -12,7 +12,7 @@ from bytewax.dataflow import Dataflow
 from connectors.batch import LETTER_SCHEMA, Batch
 from connectors.file_source import FileSource
 from flows.ied_supervision.flow import IED_TOPIC, FlowRules, Sinks, ied_supervision_flow
-from flows.ied_supervision.policy import Override
+from flows.ied_supervision.policy import Expected, Override
 from flows.ied_supervision.rule import UNTIL_GONE, all_rules
 from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, SupervisionRules, SupervisionShard
 from flows.ied_supervision.values import EntryMeaning
@@ -64,6 +64,7 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         own.station_pattern,
         overrides,
         tuple(EntryMeaning(**one.model_dump()) for one in own.entries),
+        tuple(Expected(**one.model_dump()) for one in own.expected),
     )
     pace = None if replay else timedelta(seconds=own.look_ahead_seconds)
     store = None if replay else settings.runtime.recovery

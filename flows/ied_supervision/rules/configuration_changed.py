@@ -1,10 +1,11 @@
-"""confRev, the number of data set entries or the APPID are not those that the control block has always had.
+"""confRev, the number of data set entries or the APPID are not those that are expected, or that it has always had.
 
 Clause: IEC 61850-7-2, 18.2.1.7: confRev counts changes of the configuration; subscribers must not use the data of
 another one (IEC 61850-8-1, 18.1).
 
 Remedy: compare with the station's SCD; engineer the subscribers anew or take the change back. What has stayed for ten
-minutes is the usual configuration from then on.
+minutes is the usual configuration from then on, unless the settings say what is expected
+(``[[ied_supervision.expected]]``).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import polars as pl
 
 from connectors.batch import LETTER_SCHEMA, Batch
 from flows.ied_supervision.advance import Row
-from flows.ied_supervision.policy import Override
+from flows.ied_supervision.policy import Expected, Override
 from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, Outcome, SupervisionRules, SupervisionShard
 from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.gate import PartitionGate
@@ -142,12 +142,13 @@ class Supervision:
     shards: int = 1
     overrides: tuple[Override, ...] = ()
     meanings: tuple[EntryMeaning, ...] = ()
+    expected: tuple[Expected, ...] = ()
     rows: list[pl.DataFrame] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"late": 0, "used": 0, "duplicate": 0})
     said: dict[str, list[Row]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rules = SupervisionRules(SECOND, LATENESS, "^([^-]+)", self.overrides, self.meanings)
+        self.rules = SupervisionRules(SECOND, LATENESS, "^([^-]+)", self.overrides, self.meanings, self.expected)
         self.router = ShardRouter(DEVICE, MESSAGE, self.shards, self.rules.station_of())
         self.parts = {shard_key(n): SupervisionShard(self.rules) for n in range(self.shards)}
         self.gate = PartitionGate(DEVICE, TIME, SECOND, LATENESS)
@@ -224,9 +225,11 @@ class Supervision:
         return self.final.filter(~pl.col("message").str.starts_with("withdrawn"))
 
 
-def run(messages: Iterable[Message], *overrides: Override, sizes: int = 50) -> pl.DataFrame:
+def run(
+    messages: Iterable[Message], *overrides: Override, sizes: int = 50, expected: tuple[Expected, ...] = ()
+) -> pl.DataFrame:
     """The final anomalies of messages that arrive in the order of their capture."""
-    supervision = Supervision(overrides=overrides)
+    supervision = Supervision(overrides=overrides, expected=expected)
     ordered = sorted(messages, key=lambda one: one.received)
     for at in range(0, len(ordered), sizes):
         supervision.take(ordered[at : at + sizes])

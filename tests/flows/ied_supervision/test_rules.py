@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.ied_supervision.policy import Override
+from flows.ied_supervision.policy import Expected, Override
 from flows.ied_supervision.rule import all_rules, explanation
 from flows.ied_supervision.values import EntryMeaning
 from ops.explain.rules import rules_page
@@ -473,6 +473,16 @@ def test_rules_are_tuned_by_device_and_block() -> None:
     assert run(both, Override(kind="SIMULATION", ied="*-A", mute=True), *quiet)["ied_id"].to_list() == ["S1-B"]
     louder = run(both, Override(severity="ALARM", control_block="S1-B/*"), *quiet)
     assert dict(louder.select("ied_id", "severity").iter_rows()) == {"S1-A": "WARNING", "S1-B": "ALARM"}
+
+
+def test_other_than_expected_is_seen_from_the_first_message_on() -> None:
+    """What has always been so need not be right: the settings say what the station's SCD has."""
+    both = [*NORMAL, *goose("S1-B", until=3 * MINUTE)]
+    found = run(both, expected=(Expected(ied="*-B", conf_rev=2, app_id=1), Expected(ied="*-A", conf_rev=1)))
+    (row,) = found.iter_rows(named=True)
+    assert (row["ied_id"], row["kind"], row["state"]) == ("S1-B", "CONFIGURATION_CHANGED", "UPDATED")
+    assert row["start_time"].timestamp() * SECOND == START
+    assert evidence(found, "CONFIGURATION_CHANGED")["expected"] == "conf_rev 2"
 
 
 def test_every_rule_is_explained() -> None:
