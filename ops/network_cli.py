@@ -19,6 +19,7 @@ from flows.topology.neighbourhood import place_of
 from flows.topology.supply import Supply
 from ops.console import errors_as_status, out
 from ops.report.data import TOPOLOGY_CHANGE, dataset_files, read_network
+from ops.report.topology import LINE
 from schemas import contract
 from sinks.rows import highest_revision
 
@@ -27,7 +28,6 @@ app = typer.Typer(
 )
 
 _NETWORK = "grid.network.v1"
-_LINE = "ACLineSegment"
 Input = Annotated[
     Path, typer.Option("--input", "-i", help=f"The record: {_NETWORK}.parquet, or the folder that holds it.")
 ]
@@ -147,7 +147,7 @@ class _State:
         """
         at: dict[str, list[float]] = {}
         for version in self.valid.values():
-            if version.kind != _LINE and (point := _point(version)):
+            if version.kind != LINE and (point := _point(version)):
                 for node in (version.terminal_1, version.terminal_2):
                     if node:
                         at.setdefault(node, point)
@@ -180,7 +180,7 @@ def _point(version: Version) -> list[float] | None:
 
 def _geometry(version: Version, at: dict[str, list[float]]) -> dict[str, Any] | None:
     ends = [at[node] for node in (version.terminal_1, version.terminal_2) if node in at]
-    if version.kind == _LINE and len(ends) == 2:
+    if version.kind == LINE and len(ends) == 2:
         return {"type": "LineString", "coordinates": ends}
     point = _point(version)
     return None if point is None else {"type": "Point", "coordinates": point}

@@ -79,10 +79,9 @@ class _Round:
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
         expected = self.policy.expectations(self.blocks.names)
         if expected is not None:
-            said = expected[m.block]
+            due = expected[m.block]
             # Of a report's entries none are counted.
-            said = np.where((values == UNKNOWN) | (said == UNKNOWN), usual, said)
-            usual = said
+            usual = np.where((values == UNKNOWN) | (due == UNKNOWN), usual, due)
         kinds = np.array(self.blocks.kinds, np.int64)[m.block]
         tells_time = (kinds != GOOSE) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
         flood = np.asarray(self.policy.limits(FLOODING, self.blocks.names), np.float64)

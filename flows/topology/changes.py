@@ -312,7 +312,8 @@ def _believe(memory: Memory, finding: Finding, slot: int) -> None:
 def _before(step: Step, n: int) -> Where:
     """Where a usage point is believed to be."""
     phase = int(step.record.phase[n])
-    return int(step.record.transformer[n]), phase if phase >= 0 else int(_orders_of(step)[n])
+    order = phase if phase >= 0 else int(step.memory.order[step.memory.points[step.near.points[n]]])
+    return int(step.record.transformer[n]), order
 
 
 def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroundings | None, Step]:
@@ -328,7 +329,7 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
         step.slots,
         step.near,
         step.record,
-        _orders_of(step),
+        step.memory.order[rows],
         step.memory.doubted[rows],
         asked,
         step.slot - _LOOK_BACK,
@@ -389,8 +390,7 @@ def _dated(
             found = replace(one, together=len(members_) - 1)
             n = named[one.point]
             if told:
-                middle, within = estimate(np.sum(told, axis=0))
-                found = replace(found, effective=step.slot - _LOOK_BACK + round(middle), within=within)
+                found = _at(found, step, np.sum(told, axis=0))
             elif np.isfinite(step.scores.effective[n]):
                 found = replace(found, effective=int(step.scores.effective[n]), within=float(step.scores.within[n]))
             dated[one.point] = _dated_anew(changes, step, found, n, around)
@@ -404,15 +404,14 @@ def _dated_anew(changes: Changes, step: Step, finding: Finding, n: int, around: 
         return finding
     before = step.near.transformers.index(earlier.believed[0]), earlier.believed[1]
     moments = around.moments(n, before, (int(step.scores.transformer[n]), int(step.scores.order[n])))
-    if moments is None:
-        return finding
+    return finding if moments is None else _at(finding, step, moments)
+
+
+def _at(finding: Finding, step: Step, moments: Floats) -> Finding:
+    """A finding with its moment, by the likelihood of each."""
     middle, within = estimate(moments)
     return replace(finding, effective=step.slot - _LOOK_BACK + round(middle), within=within)
 
 
 def _rows(step: Step) -> Ints:
     return np.array([step.memory.points[point] for point in step.near.points], np.int64)
-
-
-def _orders_of(step: Step) -> Ints:
-    return step.memory.order[_rows(step)]

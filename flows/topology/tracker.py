@@ -122,7 +122,7 @@ def step(memory: Memory, slots: Slots, near: Neighbourhood, slot: int) -> tuple[
     if number % BALANCED == 0:
         blind = np.flatnonzero(memory.seen[at] < slot - BALANCE)
         if len(blind):
-            best = _by_energies(best, memory, slots, near, transformer, blind, slot)
+            best = _by_energies(best, memory, slots, near, at, transformer, blind, slot)
     return best, record
 
 
@@ -131,12 +131,12 @@ def _by_energies(
     memory: Memory,
     slots: Slots,
     near: Neighbourhood,
+    at: Ints,
     transformer: Ints,
     some: Ints,
     slot: int,
 ) -> Scores:
     """What the energy balances say of some usage points, whose voltages say nothing."""
-    at = np.array([memory.points[point] for point in near.points], np.int64)
     begin = slot - BALANCE
     balances = Balances.of(
         slots.powers(slots.rows(near.meters), begin, slot),

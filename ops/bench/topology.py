@@ -18,6 +18,7 @@ from connectors.simulation.write import write_simulation
 from flows.streaming.event_time import to_micros
 from flows.topology.shard import TopologyRules, TopologyShard
 from ops.console import err, out
+from ops.report.changes import METERS_SHOWN_BY
 from sinks.rows import highest_revision
 
 METERS = 2_000
@@ -29,12 +30,6 @@ _RATES = {
     "rephased_rate": 0.01,
     "wrong_transformer_rate": 0.005,
     "wrong_phase_rate": 0.01,
-}
-_SHOWN_BY = {
-    "METER_TRANSFORMER_CHANGED": "METER_TRANSFORMER_CHANGED",
-    "METER_PHASE_CHANGED": "METER_PHASE_CHANGED",
-    "WRONG_TRANSFORMER": "RECORD_MISMATCH",
-    "WRONG_PHASE": "RECORD_MISMATCH",
 }
 _NEEDS_VOLTAGES = ("METER_PHASE_CHANGED", "WRONG_PHASE")
 _RULES = TopologyRules(900_000_000, 120_000_000, 86_400_000_000, 0.95)
@@ -58,8 +53,8 @@ class City:
         accepted = self._accepted().select(
             "element_id", "current", "effective_time", "detected_time", "change_id", shown="kind"
         )
-        mine = self.events.filter(pl.col("kind").is_in(list(_SHOWN_BY))).with_row_index("event")
-        mine = mine.with_columns(shown=pl.col("kind").replace_strict(_SHOWN_BY))
+        mine = self.events.filter(pl.col("kind").is_in(list(METERS_SHOWN_BY))).with_row_index("event")
+        mine = mine.with_columns(shown=pl.col("kind").replace_strict(METERS_SHOWN_BY))
         pairs = mine.join(accepted, on=["element_id", "shown"], suffix="_said")
         mismatch = pl.col("shown") == "RECORD_MISMATCH"
         right = mismatch | (
@@ -169,7 +164,7 @@ def _print_findings(title: str, cities: list[City], *, voltages: bool) -> None:
     table.add_column("what was done")
     for name in ("injected", "found", "hours, median", "most", "time off, hours, median", "most"):
         table.add_column(name, justify="right")
-    for kind in _SHOWN_BY:
+    for kind in METERS_SHOWN_BY:
         if not voltages and kind in _NEEDS_VOLTAGES:
             continue
         mine = matched.filter(pl.col("kind") == kind)

@@ -17,9 +17,8 @@ from ops.console import out, share_progress
 from ops.demo.findings import findings_of
 from ops.report import write_report
 from ops.report.data import Results, read_network, read_results, read_truth, usage_points
-from ops.report.figures_moved import means
 from ops.report.material import Material
-from ops.report.moved import Pair, pairs
+from ops.report.moved import Pair, means, pairs
 from ops.report.totals import LEVELS, per_element, span_of
 from ops.run_cli import APPLICATIONS, Flow, accounting_table, replay_folder
 from ops.settings import load_settings

@@ -6,11 +6,15 @@ from datetime import timedelta
 
 import polars as pl
 
-_SHOWN_BY = {
+METERS_SHOWN_BY = {
     "METER_TRANSFORMER_CHANGED": "METER_TRANSFORMER_CHANGED",
     "METER_PHASE_CHANGED": "METER_PHASE_CHANGED",
     "WRONG_TRANSFORMER": "RECORD_MISMATCH",
     "WRONG_PHASE": "RECORD_MISMATCH",
+}
+"""What is done to meters in a simulated grid, and the kind of change that shows it."""
+
+_SHOWN_BY = METERS_SHOWN_BY | {
     "SWITCHING": "SWITCH_OPERATED",
     "DE_ENERGISED": "DE_ENERGISED",
 }

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
+from flows.topology.changes import MOVED
 from ops.report import style
 from ops.report.figures_losses import along, band
 from ops.report.moved import Pair
 from ops.report.style import figure, floats, label
 from ops.report.totals import Span
-
-_MOVED = "METER_TRANSFORMER_CHANGED"
 
 
 def moved(pair: Pair, span: Span) -> go.Figure:
@@ -52,7 +50,7 @@ def moved(pair: Pair, span: Span) -> go.Figure:
                     **x,
                 )
             )
-    times = [row["effective_time"] for row in pair.moves.iter_rows(named=True) if row["kind"] == _MOVED]
+    times = [row["effective_time"] for row in pair.moves.iter_rows(named=True) if row["kind"] == MOVED]
     per = f"kWh per {span.step_name}"
     return figure(
         traces,
@@ -82,15 +80,3 @@ def moved(pair: Pair, span: Span) -> go.Figure:
             for time in sorted(set(times))
         ],
     )
-
-
-def means(pair: Pair) -> dict[str, tuple[float, float]]:
-    """Of each area the mean loss of a step since the first move: as it is, and without the move; kWh."""
-    found = {}
-    for area, rows in pair.steps.items():
-        both = np.array([floats(rows["loss_kwh"]), floats(rows["unmoved_kwh"])])
-        known = np.isfinite(both).all(axis=0)
-        if known.any():
-            now, then = both[:, known].mean(axis=1).tolist()
-            found[area] = now, then
-    return found

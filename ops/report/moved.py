@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 
+from flows.topology.changes import MISMATCH, MOVED
 from ops.report.material import Material
+from ops.report.style import floats
 from ops.report.totals import Span, every_step, step_of
 
 MOST_PAIRS = 12
 _MICROSECOND = timedelta(microseconds=1)
-_MOVED, _MISMATCH = "METER_TRANSFORMER_CHANGED", "RECORD_MISMATCH"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Pair:
 def moves_of(changes: pl.DataFrame) -> pl.DataFrame:
     """The accepted changes by which a usage point is at another transformer."""
     aspect = pl.col("evidence").list.eval(pl.element().struct.field("value").filter(_is_aspect())).list.first()
-    elsewhere = (pl.col("kind") == _MOVED) | ((pl.col("kind") == _MISMATCH) & (aspect == "transformer"))
+    elsewhere = (pl.col("kind") == MOVED) | ((pl.col("kind") == MISMATCH) & (aspect == "transformer"))
     return changes.filter((pl.col("state") == "ACCEPTED") & elsewhere)
 
 
@@ -81,3 +83,15 @@ def _unmoved(of: Material, span: Span, area: str, energies: pl.DataFrame, sign: 
         return rows.with_columns(unmoved_kwh=pl.lit(None, pl.Float64))
     joined = every_step(rows, span).join(energies, on="step", how="left", maintain_order="left")
     return joined.with_columns(unmoved_kwh=pl.col("loss_kwh") + sign * pl.col("kwh")).drop("kwh")
+
+
+def means(pair: Pair) -> dict[str, tuple[float, float]]:
+    """Of each area the mean loss of a step since the first move: as it is, and without the move; kWh."""
+    found = {}
+    for area, rows in pair.steps.items():
+        both = np.array([floats(rows["loss_kwh"]), floats(rows["unmoved_kwh"])])
+        known = np.isfinite(both).all(axis=0)
+        if known.any():
+            now, then = both[:, known].mean(axis=1).tolist()
+            found[area] = now, then
+    return found

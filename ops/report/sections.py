@@ -9,12 +9,12 @@ import polars as pl
 
 from ops.report import figures_heat, figures_ieds, figures_losses, figures_quality, quality, tables
 from ops.report.figures_investigation import investigated
-from ops.report.figures_moved import means, moved
+from ops.report.figures_moved import moved
 from ops.report.figures_network import NetworkFigures
 from ops.report.ieds import injected_ieds
 from ops.report.investigation import MOST_CASES, cases
 from ops.report.material import Material
-from ops.report.moved import moves_of, pairs
+from ops.report.moved import means, moves_of, pairs
 from ops.report.page import Panel, Section, View, heading, paragraph
 from ops.report.style import color_limit, count, energy, floats
 from ops.report.switching import Switching, switching_found

@@ -14,9 +14,8 @@ from rich.console import Console
 from ops.demo.offline import moved_table
 from ops.report import write_report
 from ops.report.data import NO_TRUTH, read_results
-from ops.report.figures_moved import means
 from ops.report.material import Material
-from ops.report.moved import pairs
+from ops.report.moved import means, pairs
 from ops.report.switching import switching_found
 from ops.report.topology import SWITCHES, grid_of
 from ops.report.totals import span_of
