@@ -23,7 +23,7 @@ from flows.topology.moment import LEAST_BEFORE, Surroundings, Where
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
 from flows.topology.slots import Slots
-from flows.topology.tracker import BALANCED, DAY, GOOD, ODDS, STEP, Scores
+from flows.topology.tracker import BALANCED, DAY, DOUBT, GOOD, ODDS, STEP, Scores
 
 MOVED, REPHASED, MISMATCH = "METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", "RECORD_MISMATCH"
 PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
@@ -31,6 +31,8 @@ PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
 _BEYOND_DOUBT = 15.0  # nats over the odds
 _CABLE = 2  # others that show the same move: then it is a cable that was moved
 _WEAK = 5.0  # nats, gathered, from which on all that was seen since is looked at
+_UNFIT, _OF = 7, 8  # so many of the last steps speak against where it is: so all that was seen since is looked at
+_UNTOLD = 3.0  # nats more against a change that the last hours do not tell
 _TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
 _LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
 _MOST = 0.9999
@@ -323,6 +325,8 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
     asked = np.flatnonzero((scores.change >= ODDS) | (scores.mismatch >= ODDS))
     asked = np.union1d(asked, np.array([n for n in proposed if scores.change[n] > 0], np.int64))
     asked = np.union1d(asked, np.flatnonzero((step.memory.gathered[rows] >= _WEAK) & (scores.change > 0)))
+    unfit = np.setdiff1d(_unfit(step, rows), asked)
+    asked = np.union1d(asked, unfit)
     if not len(asked):
         return None, step
     around = Surroundings.of(
@@ -340,7 +344,10 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
     phase, order = scores.phase.copy(), scores.order.copy()
     stayed: set[int] = set()
     for n in asked.tolist():
-        if not scores.change[n] > 0:
+        untold = n in unfit
+        begin = max(int(step.memory.since[rows[n]]) - (step.slot - _LOOK_BACK), 0)
+        long = begin + 2 * LEAST_BEFORE <= _LOOK_BACK
+        if not (long if untold else scores.change[n] > 0):
             continue
         before = _before(step, n)
         rivals = around.rivals(n, before, max(1.0, float(scores.misfit[n])))
@@ -350,8 +357,7 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
         others = sum(other for _, other in rivals[1:])
         told = around.span.signals.terminals[around.row[n]] == 1 and around.record.phased[there]
         transformer[n], phase[n], order[n] = there, its if told else -1, its
-        begin = max(int(step.memory.since[rows[n]]) - (step.slot - _LOOK_BACK), 0)
-        if begin + 2 * LEAST_BEFORE <= _LOOK_BACK:
+        if long:
             doubt = max(1.0, float(scores.misfit[n]), float(step.memory.usual[rows[n]]))
             told, always = (nats / doubt for nats in around.ratio(n, before, (there, its), begin))
             if always >= ODDS and change[n] >= ODDS:
@@ -359,10 +365,17 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
                 mismatch[n] = ODDS + _both(always - ODDS, share, others)
             if told > 0:
                 stayed.add(n)
-            change[n] = told
+            change[n] = told - _UNTOLD if untold else told
         change[n] = ODDS + _both(change[n] - ODDS, share, others)
     found = replace(scores, change=change, mismatch=mismatch, transformer=transformer, phase=phase, order=order)
     return around, replace(step, scores=found, stayed=frozenset(stayed))
+
+
+def _unfit(step: Step, rows: Ints) -> Ints:
+    """Who has fitted and no longer does, though the last hours do not tell where else it is."""
+    against = step.memory.ring[rows, -1, -_OF:] < DOUBT
+    settled = step.memory.good[rows] >= GOOD
+    return np.flatnonzero(settled & against[:, -1] & (against.sum(axis=1) >= _UNFIT))
 
 
 def _both(score: float, share: float, others: float) -> float:

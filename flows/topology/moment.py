@@ -24,6 +24,7 @@ from flows.topology.slots import Slots
 from flows.topology.voltages import DF, SLOPES, Places
 
 _LEVEL = 30.0  # V, prior standard deviation of a side's level
+_CLOCK = 0.1  # of a window, prior standard deviation of a meter's clock, either way
 _LEAST_ASKED = 0.1  # share of the windows in which the voltage of who is asked about must be known
 _LEAST_AFTER = 4  # windows after a change by which places are compared
 LEAST_BEFORE = 24
@@ -205,25 +206,28 @@ class Surroundings:
         if key not in self._told:
             if place not in self._covariances:
                 self._covariances[place] = np.asarray(np.linalg.inv(self.places.precision[place]), np.float64)
-            rest = self.span.signals.voltage[row] - self.places.centre[place]
-            power = self.span.signals.power[row]
-            self._told[key] = _prefixes(rest, power * SLOPES, self._covariances[place], backward=backward)
+            centre = self.places.centre[place]
+            # A clock that is minutes off takes so much of the window before, or after, for this one.
+            steps = np.diff(centre, prepend=centre[0]), np.diff(centre, append=centre[-1])
+            causes = np.column_stack((self.span.signals.power[row] * SLOPES, *(_CLOCK * step for step in steps)))
+            rest = self.span.signals.voltage[row] - centre
+            self._told[key] = _prefixes(rest, causes, self._covariances[place], backward=backward)
         return self._told[key]
 
 
-def _prefixes(rest: Floats, power: Floats, covariance: Floats, *, backward: bool) -> Floats:
+def _prefixes(rest: Floats, causes: Floats, covariance: Floats, *, backward: bool) -> Floats:
     """The log likelihood of the windows before each moment, or, backward, of those after it; [L + 1].
 
     Args:
         rest: V less the place's middle, NaN where unknown; [L].
-        power: what the meter's own draws may cause, V at one standard deviation of the slopes; [L, 2].
+        causes: what the meter's own draws and its clock may cause, V at one standard deviation of each; [L, causes].
         covariance: of a deviation from the middle, V²; [L, L].
         backward: from the last window on.
     """
     known = np.flatnonzero(np.isfinite(rest))
     if backward:
         known = known[::-1]
-    some = covariance[np.ix_(known, known)] + _LEVEL**2 + power[known] @ power[known].T
+    some = covariance[np.ix_(known, known)] + _LEVEL**2 + causes[known] @ causes[known].T
     factor = np.linalg.cholesky(some)
     white = np.linalg.solve(factor, rest[known])
     square = np.append(0.0, np.cumsum(white**2))

@@ -33,12 +33,14 @@ ODDS = 10.0  # nats against a change of one meter in the last hours
 BALANCED = 6  # steps after which the energy balances are looked at
 BALANCE = 3 * DAY  # slots of them
 
+DOUBT = -3.0
+"""Margin from which on a meter vouches for nobody."""
+
 GOOD = 6
 """Steps at least LAG old in which a meter must have fitted, so that not fitting is a change."""
 
 _DAYLONG, _YOUNG = 24, 0.4  # so many steps tell what it shows in the course of a day; nats against, for each that lacks
 
-_DOUBT = -3.0  # margin from which on a meter vouches for nobody
 _PLAIN = 3.0  # margin from which on a meter is not asked about, as long as it fits
 _FITS = 1.2  # misfit per window up to which it fits
 _MORE, _LITTLE = 2.5, 0.2  # times, and above, what it usually is
@@ -198,7 +200,7 @@ def _note(memory: Memory, at: Ints, short: int, found: Findings, misfit: Floats)
         # Of a change itself the misfit is great, but not for long; who is silent shows none.
         news = (np.minimum(misfit, _GREAT) - memory.usual[at]) / _DAYLONG
         memory.usual[at] += np.where(np.isfinite(news), news, 0.0)
-        memory.doubted[at] = (memory.ring[at, :, -1] < _DOUBT).any(axis=1)
+        memory.doubted[at] = (memory.ring[at, :, -1] < DOUBT).any(axis=1)
 
 
 def _scores(memory: Memory, at: Ints, short: int, found: Findings, record: Record, span: Span, slot: int) -> Scores:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import polars as pl
 import pytest
 
 from flows.streaming.network import NetworkTable
@@ -12,6 +13,7 @@ from flows.topology.estimate import estimate
 from flows.topology.identification import Record
 from flows.topology.moment import Surroundings, Where
 from flows.topology.neighbourhood import Neighbourhood, neighbourhood
+from flows.topology.signals import Floats, Ints
 from flows.topology.slots import Slots
 from tests.flows.topology.grid import INTERVAL, START, WINDOWS, telemetry
 from tests.flows.topology.street import street
@@ -30,9 +32,12 @@ def _street() -> tuple[Slots, Neighbourhood]:
     return slots, neighbourhood(network, START)
 
 
-def _around(end: int) -> Surroundings:
+def _around(end: int, readings: pl.DataFrame | None = None) -> Surroundings:
     """The two that changed and one that did not, over the ``SPAN`` windows before one."""
     slots, near = _street()
+    if readings is not None:
+        slots = Slots(INTERVAL)
+        slots.add(readings)
     record = Record(near.transformer, near.phase, np.ones(len(near.transformers), bool), near.candidates)
     unknown, nobody = np.full(len(near.points), -1), np.zeros(len(near.points), bool)
     some = np.array([*(move.meter for move in telemetry().moves), _calm()])
@@ -92,6 +97,59 @@ def test_long_after_a_change_it_has_been_there_all_the_time() -> None:
     assert always > 10 > change
     change, always = around.ratio(move.meter, _after(move.meter), _before(move.meter))
     assert max(change, always) < 0
+
+
+@pytest.mark.parametrize(("minutes", "neighbour"), [(0, 1), (3, 1), (7, 1), (7, -1)])
+def test_a_meter_whose_clock_is_minutes_off_fits_where_it_is_all_the_same(minutes: int, neighbour: int) -> None:
+    """Its windows hold so much of the one before, or after."""
+    n, near = _calm(), _street()[1]
+    straight, end = _around(SPAN + 60), START + (SPAN + 60) * INTERVAL
+    place = straight.places.row(np.array(3 * _before(n)[0] + _before(n)[1]))
+    centre = 235 + straight.places.centre[place] + np.random.default_rng(3).normal(0, 0.08, SPAN)
+    share = minutes / 15
+    voltage = (1 - share) * centre + share * centre[np.clip(np.arange(SPAN) + neighbour, 0, SPAN - 1)]
+    times = pl.Series("time", end - (np.arange(SPAN)[::-1]) * INTERVAL).cast(pl.Datetime("us", "UTC"))
+    its = pl.DataFrame({"meter_id": near.meters[n], "time": times, "voltage_l1_v": voltage.round(1)})
+    around = _around(SPAN + 60, telemetry().readings.update(its, on=["meter_id", "time"]))
+    for beside, _ in around.rivals(n, _before(n), 1.0):
+        change, always = around.ratio(n, _before(n), beside)
+        assert change < 0
+        assert always < 0
+    moments = around.moments(n, _before(n), _before(n))
+    assert moments is not None
+    assert moments[-1] > 95 - 6 * minutes
+
+
+def test_sides_are_as_a_plain_density_has_them() -> None:
+    """Before or after each moment a multivariate t with the level, the own powers and the clock as open causes."""
+    around, n = _around(SPAN + 60), _calm()
+    moments = around.moments(n, _before(n), _before(n))
+    assert moments is not None
+    row = int(around.span.signals.rows(np.array([around.row[n]]))[0][0])
+    place = int(around.places.row(np.array(3 * _before(n)[0] + _before(n)[1])))
+    centre = around.places.centre[place]
+    covariance = np.linalg.inv(around.places.precision[place])
+    voltage, power = around.span.signals.voltage[row], around.span.signals.power[row]
+
+    def side(windows: Ints) -> float:
+        some = windows[np.isfinite(voltage[windows])]
+        whole = covariance[np.ix_(some, some)] + 30.0**2
+        for cause in (3.0 * power[:, 0], 0.3 * power[:, 1], 0.1 * _steps(centre, -1), 0.1 * _steps(centre, 1)):
+            whole = whole + np.outer(cause[some], cause[some])
+        rest = voltage[some] - centre[some]
+        square = rest @ np.linalg.inv(whole) @ rest if len(some) else 0.0
+        return float(-((24 + len(some)) * np.log1p(square / 24) + np.linalg.slogdet(whole)[1]) / 2)
+
+    for moment in (0, 1, 17, 60, SPAN - 1, SPAN):
+        plain = side(np.arange(moment)) + side(np.arange(moment, SPAN))
+        assert moments[moment] == pytest.approx(plain, abs=1e-6)
+
+
+def _steps(centre: Floats, towards: int) -> Floats:
+    """From each window to the next, or from the one before; at the end there is none."""
+    there = np.clip(np.arange(len(centre)) + towards, 0, len(centre) - 1)
+    found: Floats = (centre[there] - centre) * (1 if towards > 0 else -1)
+    return found
 
 
 def test_a_place_that_is_not_known_has_no_moments() -> None:

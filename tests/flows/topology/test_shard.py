@@ -45,6 +45,24 @@ def test_who_moved_and_who_was_re_phased_and_nobody_else() -> None:
         assert row["confidence"] >= 0.95
 
 
+def test_who_once_looked_as_if_elsewhere_is_found_when_it_is_elsewhere() -> None:
+    """What it shows in the last hours is no worse than it once was; so only all that was seen since tells."""
+    run = Running(street().network)
+    first = pl.col("time") < pl.lit(START + 190 * INTERVAL).cast(pl.Datetime("us", "UTC"))
+    run.take(street().readings.filter(first))
+    memory = run.shard._settled.memory  # type: ignore[union-attr]
+    memory.low[[memory.points[f"U{move.meter:03d}"] for move in street().moves]] = -1e3
+    run.take(street().readings.filter(~first))
+    run.end()
+    found = {row["element_id"]: row for row in run.standing().values()}
+    assert list(found) == list(_accepted())
+    for element, row in found.items():
+        expected = _accepted()[element]
+        assert (row["kind"], row["state"], row["current"]) == (expected["kind"], "ACCEPTED", expected["current"])
+        assert (row["detected_time"] - expected["effective_time"]).total_seconds() <= 12 * 3600
+        assert row["effective_time"] == expected["effective_time"]
+
+
 def test_who_was_silent_for_half_a_day_is_followed_as_before() -> None:
     move = street().moves[0]
     silent = pl.col("meter_id") == f"M{move.meter:03d}"
