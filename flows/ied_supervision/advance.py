@@ -21,11 +21,10 @@ from flows.ied_supervision.messages import GOOSE, Messages
 from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
-from flows.ied_supervision.rule import STAYS, UNTIL_GONE, Bools, Rule, all_rules
+from flows.ied_supervision.rule import AGAIN, SINGLE, STAYS, UNTIL_GONE, Bools, Rule, all_rules
 from flows.ied_supervision.rules.flooding import RULE as FLOODING
 from flows.ied_supervision.rules.lone_event import RULE as LONE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
-from flows.ied_supervision.rules.silence import SINGLE
 from flows.ied_supervision.seen import Seen, numbered, shown
 from flows.ied_supervision.silence import Awaited
 from flows.ied_supervision.state import State
@@ -91,7 +90,7 @@ class _Round:
         seen = Seen(
             m, walked, paced, contradictions.follow(state.told, m.told_by(genuine)), usual, self.blocks.addresses
         )
-        awaited = state.rhythm.follow(m, genuine)
+        awaited = state.rhythm.follow(m, genuine, self.policy.promised(self.blocks.names))
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)
@@ -193,10 +192,36 @@ class _Round:
     def _raise(self, rule: Rule, seen: Seen, block: int, row: int) -> Episode:
         ied, control_block = self.blocks.names[block]
         time = int(self.messages.received[row])
+        again, nth = self._again(rule, block, time)
+        if again is not None:
+            return again
         begun = time if rule.since is None else rule.since(seen, row)
         return Episode(
-            rule.kind, ied, control_block, begun, time, time, time, 0, 0, rule.says(seen, row), seen.named(row)
+            rule.kind,
+            ied,
+            control_block,
+            begun,
+            time,
+            time,
+            time,
+            0,
+            0,
+            rule.says(seen, row),
+            seen.named(row),
+            nth=nth,
+            messages=self.blocks.message_kind(block),
         )
+
+    def _again(self, rule: Rule, block: int, time: int) -> tuple[Episode | None, int]:
+        """The anomaly that is raised again, if this is not one of its own; and how manieth of its own it is."""
+        past = self.state.past.pop((block, rule.kind), None)
+        if past is None or past.end is None or time - past.end > AGAIN:
+            return None, 1
+        if past.nth < SINGLE:
+            return None, past.nth + 1
+        again = past.copy()  # the state that this one is a copy of has it, too
+        again.end = again.gone = None
+        return again, past.nth
 
     def _go_on(self, episode: Episode, seen: Seen, block: int, rows: Ints, accuses: Bools | None) -> None:
         """More messages show an anomaly."""
@@ -225,6 +250,7 @@ class _Round:
         episode.end = episode.gone if until_gone else episode.last
         episode.updated = time
         self._say(episode, self.moments.revision(block, self.moments.ordinal(block, time), timer=True))
+        self.state.past[block, episode.kind] = episode
 
     # --------------------------------------------------------------- lone events
 
@@ -251,8 +277,25 @@ class _Round:
             seen_at = time + WITHIN_US
             name = f"{st}/{sq}@{shown(time)}"
             if episode is None:
+                episode, nth = self._again(LONE, block, time)
+            if episode is None:
                 evidence = {"expected": "others that tell of it within a second", "seen": f"an event at {name}"}
-                episode = Episode(LONE.kind, ied, control_block, time, seen_at, seen_at, time, 0, 0, evidence, name)
+                kind = self.blocks.message_kind(block)
+                episode = Episode(
+                    LONE.kind,
+                    ied,
+                    control_block,
+                    time,
+                    seen_at,
+                    seen_at,
+                    time,
+                    0,
+                    0,
+                    evidence,
+                    name,
+                    nth=nth,
+                    messages=kind,
+                )
             episode.count += 1
             episode.last, episode.updated, episode.last_message = time, seen_at, name
             revision = self.moments.revision(
@@ -270,6 +313,7 @@ class _Round:
         episode.end, episode.updated = episode.last, episode.last + hold + WITHIN_US
         messages = self.moments.ordinal(block, episode.updated)
         self._say(episode, self.moments.revision(block, messages, timer=True, more=2 * episode.count + 1))
+        self.state.past[block, LONE.kind] = episode
 
     # ------------------------------------------------------------------- silence
 
@@ -328,5 +372,8 @@ class _Round:
                 shared = self.state.ended.get(block) is episode  # with the state that this one is a copy of
                 return Fallen(raised_at, block, episode.copy() if shared else episode, last, last_message)
         evidence = {"expected": f"a message within {promised / 1e6:.3f} s", "seen": "none"}
-        episode = Episode(SILENCE.kind, ied, control_block, last, raised_at, raised_at, last, 0, 0, evidence, nth=nth)
+        kind = self.blocks.message_kind(block)
+        episode = Episode(
+            SILENCE.kind, ied, control_block, last, raised_at, raised_at, last, 0, 0, evidence, nth=nth, messages=kind
+        )
         return Fallen(raised_at, block, episode, last, last_message)

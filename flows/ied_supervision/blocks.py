@@ -86,6 +86,10 @@ class Blocks:
             known = self._code.get(codes)
         return known, self._addresses_of(frame.get_column("source_address"))
 
+    def message_kind(self, block: int) -> str:
+        """Which messages a block sends, of ``messages.KINDS``."""
+        return KINDS[self.kinds[block]]
+
     def _add(self, text: str) -> None:
         kind, length, rest = text.split(_BETWEEN, 2)
         ied, control_block = rest[: int(length)], rest[int(length) + 1 :]

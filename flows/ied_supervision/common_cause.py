@@ -140,7 +140,7 @@ class CommonCauses:
             if device in together.members:
                 together.still += again
                 yield from self._linked([event.block], common)
-            elif abs(since - common.start) <= window:
+            elif abs(since - together.began) <= window:
                 together.members.add(device)
                 together.still += 1
                 self.joined[station] = event.time, messages
@@ -156,8 +156,12 @@ class CommonCauses:
             return
         start = min(together.silent[one] for one in near)
         name = self.blocks.stations[station]
-        common = Episode(RULE.kind, name, None, start, event.time, event.time, event.time, 0, 0, {})
+        common, hold = together.ended, self.policy.of(RULE, name, "").hold
+        if common is None or common.end is None or start - common.end > hold:
+            common = Episode(RULE.kind, name, None, start, event.time, event.time, event.time, 0, 0, {})
+        common.count, common.end = common.count + 1, None
         together.episode, together.members, together.still = common, near, len(near)
+        together.began, together.ended = start, None
         yield self._grown(common, station, together, event.time, messages)
         for member in sorted(near, key=lambda one: self.blocks.devices[one]):
             yield from self._linked(self.blocks.of_device[member], common)
@@ -167,6 +171,8 @@ class CommonCauses:
     ) -> tuple[Episode, int]:
         """A common cause with all its members."""
         common.evidence = self._evidence(together.members, station, time)
+        if common.count > 1:
+            common.evidence["times"] = str(common.count)
         common.updated = time
         return common, self._station_revision(station, messages, more=len(together.members))
 
@@ -184,6 +190,8 @@ class CommonCauses:
 
     def _linked(self, blocks: list[int], common: Episode) -> Iterator[tuple[Episode, int]]:
         """Silences of blocks, once more, with the group."""
+        if self.policy.of(RULE, common.ied_id, "").mute:
+            return  # an id that nobody is told
         for block in blocks:
             episode = self.state.open.get((block, SILENCE.kind))
             if episode is not None and episode.group_id is None:
@@ -226,7 +234,7 @@ class CommonCauses:
                 yield self._grown(common, station, together, *self.joined.pop(station))
             common.end = common.updated = event.time
             yield common, self._station_revision(station, messages, message=True)
-            together.episode, together.members, together.still = None, set(), 0
+            together.episode, together.members, together.still, together.ended = None, set(), 0, common
 
     def _spoke(self, fallen: list[Fallen]) -> Iterator[Spoke]:
         """When devices that are silent, or fall silent in this round, are heard next."""

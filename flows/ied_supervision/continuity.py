@@ -24,7 +24,7 @@ LINES = 4
 """Publishers that are told apart under one reference."""
 
 # How a message goes on from its line.
-FIRST, NEXT, LOST, STATE, LOST_STATE, REPEATED, RESTART, JUMP, FORK, TWIN, RIVAL = range(11)
+FIRST, NEXT, LOST, STATE, LOST_STATE, REPEATED, RESTART, JUMP, FORK, TWIN, RIVAL, OVERTAKEN = range(12)
 
 _FIELDS = (
     "used",
@@ -51,6 +51,7 @@ _FIELDS = (
     "interval",
     "skipped_sq",
     "skipped_received",
+    "from_zero",
     *(f"part_{n}" for n in range(PARTS)),
 )
 _F = {name: place for place, name in enumerate(_FIELDS)}
@@ -79,6 +80,7 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _INTERVAL,
     _SKIPPED_SQ,
     _SKIPPED_RECEIVED,
+    _FROM_ZERO,
 ) = range(len(_FIELDS) - PARTS)
 _PART = len(_FIELDS) - PARTS
 
@@ -316,6 +318,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             same_data = payload[n] == line[_PAYLOAD]
             begins = (st == line[_ST] + 1 or (line[_ST] == _LAST and st <= 1)) and sq <= 1
             missed = sq - line[_SQ] - 1
+            if missed < _MOST_LOST - _LAST:
+                missed += _LAST + 1  # it has begun anew after the last number
             this_how, this_rank, this_lost = RIVAL, 0, 0
             # The numbers that somebody seemed to have skipped, when they are due.
             steps = sq - line[_SKIPPED_SQ]
@@ -326,6 +330,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_how, this_rank = NEXT, 9
             elif same_state and _follows(sq, line[_SQ]):
                 this_how, this_rank = NEXT, 9 if same_data else 5
+            elif begins and t > line[_TIME] and sq > 0 and line[_FROM_ZERO] == 1:
+                this_how, this_rank, this_lost = LOST_STATE, 5 if same_data else 8, 1
             elif begins and t > line[_TIME]:
                 this_how, this_rank = STATE, 5 if same_data else 8
             elif begins and not same_data:
@@ -441,9 +447,11 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = line[_ST], line[_SQ], line[_RECEIVED]
             out_parted[n, 3] = line[_ADDRESS]
             gap = now - line[_SKIPPED_RECEIVED]
+        if how == REPEATED and not overtaken and line[_SKIPPED_RECEIVED] > 0 and line[_SKIPPED_SQ] < sq < line[_SQ]:
+            how = OVERTAKEN  # by a later one on the way, and missed before
         if how == LOST:
             line[_SKIPPED_SQ], line[_SKIPPED_RECEIVED] = line[_SQ], line[_RECEIVED]
-        elif how != NEXT or returned:
+        elif how not in (NEXT, OVERTAKEN) or returned:
             line[_SKIPPED_RECEIVED] = 0
         if (st != line[_ST] or t != line[_TIME]) and not overtaken:
             begun = line[_ST] >= 0 and how in (STATE, LOST_STATE, FORK, TWIN)
@@ -452,6 +460,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_B_TIME], line[_B_ST], line[_B_SQ] = line[_TIME], line[_ST], line[_SQ]
                 line[_B_RECEIVED], line[_B_PAYLOAD] = line[_RECEIVED], line[_PAYLOAD]
                 line[_B_COUNT] = line[_TRUNK] + line[_COUNT]
+            if how == STATE:
+                line[_FROM_ZERO] = sq == 0  # so of the next state, too, else its first message is missed
             if begun and how != FORK:
                 line[_KEPT] = line[_MISSED] = 0
             # Where the state before began with old data, this one only says so, too.
@@ -483,7 +493,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if best == trusted[b] and not interleaved:
                 off = gap - period[b]
                 period[b] = gap if not period[b] else period[b] + off // 16
-        if not overtaken and (how != REPEATED or sq >= line[_SQ]):
+        if not overtaken and how != OVERTAKEN and (how != REPEATED or sq >= line[_SQ]):
             line[_TIME], line[_ST], line[_SQ], line[_RECEIVED] = t, st, sq, now
         # Who goes on says that whoever seems to have restarted meanwhile is somebody else.
         for place in range(LINES):

@@ -65,6 +65,7 @@ class Episode:
         group_id: the common cause.
         gone: the first message since the last that shows it; None: there is none that does not.
         nth: how manieth silence, each soon after the one before.
+        messages: kind of the block's messages: two blocks of one name that send different ones are two.
     """
 
     kind: str
@@ -85,6 +86,7 @@ class Episode:
     group_id: str | None = None
     gone: int | None = None
     nth: int = 1
+    messages: str | None = None
 
     @property
     def rule(self) -> Rule:
@@ -94,7 +96,7 @@ class Episode:
     @property
     def anomaly_id(self) -> str:
         """The same in every run: whose, what, and since when."""
-        return ":".join(filter(None, (self.ied_id, self.control_block, self.kind, str(self.start))))
+        return ":".join(filter(None, (self.ied_id, self.messages, self.control_block, self.kind, str(self.start))))
 
     def copy(self) -> Episode:
         """A copy that can go its own way."""

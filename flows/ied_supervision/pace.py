@@ -21,6 +21,7 @@ SLOT_US = 10_000
 _CERTAIN = 4  # messages with a time of their own, before a usual offset is known
 _APART_US = 500_000  # messages that follow faster are not asked
 _AGREES_US = 100_000  # two offsets that differ by less are of one clock; what has been buffered disagrees
+_DRIFTS = 5_000  # a clock that nobody sets drifts by less than this part, 200 ppm
 _ADOPT_US = 86_400_000_000  # an offset that has stood still for so long is the usual one,
 _NEARER_US = 3_600_000_000  # or for so long, where it is nearer to none: the clock has been put right
 _COUNTED = 16  # entry ids that were counted one by one, from which on one that is left out is missed
@@ -196,7 +197,8 @@ def _follow(  # noqa: PLR0912 - one pass
             continue
         delay = now - times[n]
         # What is delivered in one go has been buffered together, and its delay is no clock's.
-        agrees = abs(delay - last_offset[b]) <= _AGREES_US and now - told_at[b] >= _APART_US
+        alike = _AGREES_US + (now - told_at[b]) // _DRIFTS
+        agrees = abs(delay - last_offset[b]) <= alike and now - told_at[b] >= _APART_US
         if certain[b] >= _CERTAIN and times[n] == last_time[b] and now - told_at[b] >= _APART_US:
             out_off[n] = offset[b] - delay  # it stands still
         elif certain[b] == 0 or (certain[b] < _CERTAIN and not agrees):

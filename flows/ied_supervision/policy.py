@@ -46,6 +46,7 @@ class Expected:
         conf_rev: configuration revision; None: what it has always been, as for all that follow.
         num_entries: of a GOOSE message.
         app_id: APPID.
+        interval_seconds: integrity period of a report or health message.
     """
 
     ied: str = "*"
@@ -53,6 +54,7 @@ class Expected:
     conf_rev: int | None = None
     num_entries: int | None = None
     app_id: int | None = None
+    interval_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Policy:
     _tuned: dict[tuple[str, str, str], Tuned] = field(default_factory=dict)
     _limits: dict[str, list[float]] = field(default_factory=dict)
     _expected: list[list[int]] = field(default_factory=list)
+    _promised: list[int] = field(default_factory=list)
 
     def of(self, rule: Rule, ied: str, control_block: str) -> Tuned:
         """What holds of a rule for one block."""
@@ -111,11 +114,23 @@ class Policy:
         for ied, control_block in blocks[len(self._expected) :]:
             row = dict.fromkeys(FIELDS, UNKNOWN)
             for one in self.expected:
-                if fnmatchcase(ied, one.ied) and fnmatchcase(control_block, one.control_block):
+                if _fits(one, ied, control_block):
                     said = {name: getattr(one, name, None) for name in FIELDS}
                     row |= {name: value for name, value in said.items() if value is not None}
             self._expected.append(list(row.values()))
         return np.array(self._expected, np.int64).reshape(-1, len(FIELDS))
+
+    def promised(self, blocks: Sequence[tuple[str, str]]) -> Ints:
+        """After how long each block of (device, control block) must be heard again, µs, 0 where nothing is said.
+
+        Args:
+            blocks: only ever appended to.
+        """
+        for ied, control_block in blocks[len(self._promised) :]:
+            said = [one.interval_seconds for one in self.expected if _fits(one, ied, control_block)]
+            told = [seconds for seconds in said if seconds is not None]
+            self._promised.append(round(told[-1] * SECOND) if told else 0)
+        return np.array(self._promised, np.int64)
 
     def limits(self, rule: Rule, blocks: Sequence[tuple[str, str]]) -> Limit:
         """The limit of each block of (device, control block); one for all where nothing is tuned.
@@ -129,3 +144,7 @@ class Policy:
         known = self._limits.setdefault(rule.kind, [])
         known += [self.of(rule, *block).limit for block in blocks[len(known) :]]
         return np.array(known, np.float64)
+
+
+def _fits(one: Expected, ied: str, control_block: str) -> bool:
+    return fnmatchcase(ied, one.ied) and fnmatchcase(control_block, one.control_block)

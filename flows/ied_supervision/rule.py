@@ -30,6 +30,12 @@ STAYS = 10_000_000
 
 SECOND = 1_000_000
 
+SINGLE = 3
+"""So many of a kind that soon follow one another are anomalies of their own; the next ones are the last one's."""
+
+AGAIN = 300 * SECOND
+"""So soon, µs, after the end of the one before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -41,11 +47,12 @@ class Rule:
         sentence: what is wrong, for people; formatted with the evidence.
         shows: which of the messages show it, by the rule's limit; [n]. None: it is the absence of messages that does.
         says: what was expected and seen, of the message with an index, as evidence.
-        hold: it lasts for so long, µs, after a message that shows it, or ``UNTIL_GONE``.
+        hold: it lasts for so long, µs, after what shows it, or ``UNTIL_GONE``.
         limit: the rule's own limit, if it has one.
         unit: the limit's unit.
         tells: which of the messages say whether it is so, so that another one can end it; None: all do.
         accuses: which of the messages are accused of not being the publisher's; None: none are.
+        returns: what comes back within the hold is the same anomaly, raised again.
         since: when the fault began that a message shows, µs since 1970; None: with the message.
     """
 
@@ -59,6 +66,7 @@ class Rule:
     unit: str = ""
     tells: Callable[[Seen], Bools] | None = None
     accuses: Callable[[Seen], Bools] | None = None
+    returns: bool = False
     since: Callable[[Seen, int], int] | None = None
 
 

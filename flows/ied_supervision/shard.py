@@ -151,10 +151,14 @@ class SupervisionShard:
         """What was said before it was settled, and is not so."""
         rows = []
         # A silence that has ended may have been said to have come again.
-        lasting = {episode.anomaly_id: episode for episode in (*state.ended.values(), *state.open.values())}
+        lasting = {
+            episode.anomaly_id: episode
+            for episode in (*state.ended.values(), *state.past.values(), *state.open.values())
+        }
         for together in state.stations.values():
-            if together.episode is not None:
-                lasting[together.episode.anomaly_id] = together.episode
+            for one in (together.ended, together.episode):
+                if one is not None:
+                    lasting[one.anomaly_id] = one
         for key, old in self._live.items():
             if key in said or is_withdrawn(old):
                 continue
@@ -196,11 +200,12 @@ class SupervisionShard:
     def _revision_ahead(self, messages: Messages, row: Row) -> int:
         """A revision that no row has which rests on less."""
         name = row["ied_id"], row["control_block"]
-        block = next((n for n, one in enumerate(self._blocks.names) if one == name), None)
-        if block is None or block >= len(self._state.ordinal):
-            return 0
-        settled = int(self._state.ordinal[block])
-        return Revision(settled).of(settled + int((messages.block == block).sum()), timer=True, more=31)
+        known = [n for n, one in enumerate(self._blocks.names) if one == name and n < len(self._state.ordinal)]
+        settled = [int(self._state.ordinal[block]) for block in known]
+        counts = [int((messages.block == block).sum()) for block in known]
+        return max(
+            (Revision(n).of(n + m, timer=True, more=31) for n, m in zip(settled, counts, strict=True)), default=0
+        )
 
     def _outcome(
         self, rows: list[Row], late: list[pl.DataFrame], counts: dict[str, int], ahead: Iterable[Row] = ()

@@ -1,8 +1,9 @@
 """How long a control block may be silent: what its messages promise, or else what it has always kept.
 
 A GOOSE message says how long it may be believed, ``timeAllowedtoLive`` (IEC 61850-8-1, 18.1.2.5). Reports and health
-come in a rhythm that nobody announces: the integrity period (IEC 61850-7-2, 17.2.3.2.2.10), learned from the longest
-of its intervals.
+come in a rhythm that nobody announces: the integrity period (IEC 61850-7-2, 17.2.3.2.2.10), which the settings say, or
+which is learned from the longest intervals. Where these are of one length there is such a period; what is sent only as
+events come has none, and is never silent.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from flows.ied_supervision.numbers import Ints
 
 _LEARNED = 6  # intervals, before a rhythm is known
 _NEW_RHYTHM = 3  # overlong intervals, between which nothing comes in the old rhythm, are a new one
+_REGULAR = 3  # so many of the long intervals, and half of them, are of the longest one's length, to the eighth part
 _LATE = 2  # rhythms that must have passed
+_MANY = 64  # that are counted
 _FADE = 64  # a longest interval that is not reached again is forgotten by this part each time
 
 
@@ -49,6 +52,8 @@ class Rhythm:
         longest: longest usual interval, µs.
         intervals: how many were seen.
         overlong: how many in a row were longer than that.
+        regular: how many were of its length, to the eighth part, since it is the longest.
+        irregular: how many others were longer than half of it.
         st_num: of the last message.
         sq_num: of the last message.
     """
@@ -58,13 +63,15 @@ class Rhythm:
     longest: Ints
     intervals: Ints
     overlong: Ints
+    regular: Ints
+    irregular: Ints
     st_num: Ints
     sq_num: Ints
 
     @classmethod
     def none(cls) -> Rhythm:
         """Of no blocks."""
-        return cls(*(np.zeros(0, np.int64) for _ in range(7)))
+        return cls(*(np.zeros(0, np.int64) for _ in fields(cls)))
 
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
@@ -76,12 +83,14 @@ class Rhythm:
         """A copy that can go its own way."""
         return Rhythm(*(getattr(self, one.name).copy() for one in fields(self)))
 
-    def follow(self, messages: Messages, genuine: npt.NDArray[np.bool_]) -> Awaited:
+    def follow(self, messages: Messages, genuine: npt.NDArray[np.bool_], promised: Ints) -> Awaited:
         """Take note of messages.
 
         Args:
             messages: ordered.
             genuine: whether they are the publisher's: another one's do not speak for it; [n].
+            promised: after how long blocks whose messages do not say so must be heard again, µs; 0 where it is to be
+                learned; [blocks].
         """
         n, m = len(messages), messages
         found = Awaited(*(np.zeros(n, np.int64) for _ in fields(Awaited)))
@@ -91,6 +100,8 @@ class Rhythm:
             self.longest,
             self.intervals,
             self.overlong,
+            self.regular,
+            self.irregular,
             self.st_num,
             self.sq_num,
             m.block,
@@ -99,6 +110,7 @@ class Rhythm:
             m.st_num,
             m.sq_num,
             genuine,
+            promised,
             found.before,
             found.due,
             found.st_num,
@@ -117,12 +129,14 @@ class Rhythm:
 
 
 @compiled
-def _follow(
+def _follow(  # noqa: PLR0912 - one pass
     last: Ints,
     live: Ints,
     longest: Ints,
     intervals: Ints,
     overlong: Ints,
+    regular: Ints,
+    irregular: Ints,
     last_st: Ints,
     last_sq: Ints,
     block: Ints,
@@ -131,6 +145,7 @@ def _follow(
     st_num: Ints,
     sq_num: Ints,
     genuine: npt.NDArray[np.bool_],
+    promised: Ints,
     before: Ints,
     due: Ints,
     before_st: Ints,
@@ -148,17 +163,26 @@ def _follow(
         if live_ms[n] > 0:
             live[b] = live_ms[n] * 1_000
             continue
+        if promised[b] > 0:
+            live[b] = promised[b]
+            continue
         if gap > 0:
             silent = live[b] > 0 and gap > live[b]
             if silent and overlong[b] + 1 < _NEW_RHYTHM:
                 overlong[b] += 1
             elif silent:
-                longest[b], overlong[b] = gap, 0
+                longest[b], overlong[b], regular[b], irregular[b] = gap, 0, _REGULAR, 0
             else:
                 # What is sent in between, as events come, says nothing of the rhythm.
-                if 2 * gap >= longest[b]:
+                if 8 * gap > 9 * longest[b]:
+                    longest[b], overlong[b], regular[b], irregular[b] = gap, 0, 1, 0
+                elif 2 * gap >= longest[b]:
+                    if 8 * gap >= 7 * longest[b]:
+                        regular[b] = min(regular[b] + 1, _MANY)
+                    else:
+                        irregular[b] = min(irregular[b] + 1, _MANY)
                     longest[b] = max(gap, longest[b] - longest[b] // _FADE)
                     overlong[b] = 0
                 intervals[b] += 1
             if intervals[b] >= _LEARNED:
-                live[b] = _LATE * longest[b]
+                live[b] = _LATE * longest[b] if regular[b] >= max(_REGULAR, irregular[b]) else 0

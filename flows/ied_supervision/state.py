@@ -27,6 +27,8 @@ class Together:
         episode: the common cause, while there is one.
         members: the devices that are silent because of it.
         still: how many of them are silent now.
+        began: when those fell silent that are so now, µs since 1970.
+        ended: the last common cause, which is over.
     """
 
     heard: int = 0
@@ -34,11 +36,13 @@ class Together:
     episode: Episode | None = None
     members: set[int] = field(default_factory=set)
     still: int = 0
+    began: int = 0
+    ended: Episode | None = None
 
     def copy(self) -> Together:
         """A copy that can go its own way."""
-        episode = None if self.episode is None else self.episode.copy()
-        return Together(self.heard, dict(self.silent), episode, set(self.members), self.still)
+        episode, ended = (None if one is None else one.copy() for one in (self.episode, self.ended))
+        return Together(self.heard, dict(self.silent), episode, set(self.members), self.still, self.began, ended)
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class State:
         first: when each block was heard first, µs since 1970, 0 before; [blocks].
         open: anomalies that last, by block and kind.
         ended: the last silence of each block, which is over; not changed any more.
+        past: of the other kinds the last anomaly that is over, by block and kind; not changed any more.
         stations: by index.
         until: all messages received before this, µs since 1970, have been looked at.
     """
@@ -70,6 +75,7 @@ class State:
     first: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     open: dict[tuple[int, str], Episode] = field(default_factory=dict)
     ended: dict[int, Episode] = field(default_factory=dict)
+    past: dict[tuple[int, str], Episode] = field(default_factory=dict)
     stations: dict[int, Together] = field(default_factory=dict)
     until: int = MINIMUM
 
@@ -96,6 +102,7 @@ class State:
             self.first.copy(),
             {key: episode.copy() for key, episode in self.open.items()},
             dict(self.ended),
+            dict(self.past),
             {station: together.copy() for station, together in self.stations.items()},
             self.until,
         )

@@ -53,7 +53,7 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
             raise SettingsError(f"ied_supervision.rules.{number}.kind: no rule {one.kind!r}; there are {known}")
         if one.limit is not None and not any(rule.unit for rule in tuned):
             raise SettingsError(f"ied_supervision.rules.{number}.limit: {one.kind} has no limit (got {one.limit:g})")
-        if one.hold_seconds is not None and not any(rule.shows and rule.hold != UNTIL_GONE for rule in tuned):
+        if one.hold_seconds is not None and not any(rule.hold != UNTIL_GONE for rule in tuned):
             raise SettingsError(
                 f"ied_supervision.rules.{number}.hold_seconds: {one.kind} ends by itself (got {one.hold_seconds:g})"
             )

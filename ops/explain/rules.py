@@ -21,6 +21,9 @@ mute = false
 severity = "INFO"
 hold_seconds = 300
 ```
+
+Three anomalies of one kind and control block that follow one another within five minutes are three; those that go on to
+follow are the third one's, which is raised again: its `message_count` goes on, its `end_time` is taken back.
 """
 
 
@@ -38,13 +41,13 @@ def _section(rule: Rule) -> Iterator[str]:
     yield f"## {rule.kind}\n"
     yield explanation(rule.kind) + "\n"
     facts = [f"severity {rule.severity}"]
-    if rule.shows is not None:
-        until_gone = rule.hold == UNTIL_GONE
-        facts.append(
-            "until messages have said otherwise for 10 s"
-            if until_gone
-            else f"until {rule.hold // 1_000_000} s without it"
-        )
+    seconds = rule.hold // 1_000_000
+    if rule.hold == UNTIL_GONE:
+        facts.append("until messages have said otherwise for 10 s")
+    elif rule.returns:
+        facts.append(f"the same one if it comes back within {seconds} s")
+    else:
+        facts.append(f"until {seconds} s without it")
     if rule.unit:
         facts.append(f"limit {rule.limit:g} {rule.unit}")
     yield f"*By default: {', '.join(facts)}.*\n"

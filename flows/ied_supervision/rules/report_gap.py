@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import UNKNOWN
 from flows.ied_supervision.pace import Paced
@@ -22,7 +24,9 @@ from flows.ied_supervision.seen import Seen
 def _shows(seen: Seen, _limit: Limit) -> Bools:
     m, before = seen.messages, seen.paced
     back = (before.entry_before != UNKNOWN) & (m.entry != UNKNOWN) & (m.entry < before.entry_before)
-    shows: Bools = _jumps(m, before) | ((back | (before.left_out > 0)) & (m.sq_num > 1))
+    # With SqNum, or else with EntryID, 0 or 1 a report has been enabled anew.
+    goes_on = np.where(m.sq_num != UNKNOWN, m.sq_num > 1, (m.entry > 1) & (m.st_num == UNKNOWN))
+    shows: Bools = _jumps(m, before) | ((back | (before.left_out > 0)) & goes_on)
     return shows
 
 
@@ -35,7 +39,7 @@ def _jumps(m: Messages, before: Paced) -> Bools:
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
     m, p = seen.messages, seen.paced
     before, sq_num = p.sq_before[n], m.sq_num[n]
-    if before != UNKNOWN and sq_num - before not in (0, 1):
+    if UNKNOWN not in (before, sq_num) and sq_num - before not in (0, 1):
         return {"expected": f"SqNum {before + 1}", "seen": f"SqNum {sq_num} at {seen.named(n)}"}
     expected = f"EntryID {p.entry_before[n] + 1:x}" if p.left_out[n] else f"an EntryID after {p.entry_before[n]:x}"
     return {"expected": expected, "seen": f"EntryID {m.entry[n]:x} at {seen.named(n)}"}

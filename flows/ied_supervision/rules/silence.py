@@ -14,9 +14,6 @@ from __future__ import annotations
 
 from flows.ied_supervision.rule import ALARM, SECOND, Rule
 
-SINGLE = 3
-"""So many silences that soon follow one another are anomalies of their own."""
-
 RULE = Rule(
     "SILENCE",
     ALARM,
@@ -24,4 +21,5 @@ RULE = Rule(
     hold=60 * SECOND,
     limit=0.5,
     unit="s",
+    returns=True,
 )

@@ -67,15 +67,23 @@ def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
 
 
 def _learned(mine: list[Message], last: Message) -> int | None:
-    """Twice the longest usual interval up to a message, once six were seen."""
-    longest = intervals = 0
+    """Twice the longest usual interval up to a message, once six were seen, most of the long ones about as long."""
+    longest = intervals = regular = irregular = 0
+    live: int | None = None
     for one, following in pairwise(mine):
         if following.received > last.received:
             break
         gap = following.received - one.received
-        if intervals < 6 or gap <= 2 * longest:
-            longest, intervals = max(gap, longest - longest // 64), intervals + 1
-    return 2 * longest if intervals >= 6 else None
+        if live is not None and gap > live:
+            continue
+        intervals += 1
+        if 8 * gap > 9 * longest:
+            longest, regular, irregular = gap, 1, 0
+        elif 2 * gap >= longest:
+            regular, irregular = (regular + 1, irregular) if 8 * gap >= 7 * longest else (regular, irregular + 1)
+            longest = max(gap, longest - longest // 64)
+        live = 2 * longest if intervals >= 6 and regular >= max(3, irregular) else None
+    return live
 
 
 def _gaps(block: str, mine: list[Message], newest: int) -> set[Finding]:
@@ -89,15 +97,26 @@ def _gaps(block: str, mine: list[Message], newest: int) -> set[Finding]:
         and (
             (following.st == one.st and following.sq > one.sq + 1)
             or following.st > one.st + 1
-            or (following.st == one.st + 1 and following.sq > 1)
+            or (following.st == one.st + 1 and following.sq > (0 if _from_zero(mine, following) else 1))
         )
     ]
     return _held(block, "SEQUENCE_GAP", shown, mine, 60 * SECOND, newest)
 
 
+def _from_zero(mine: list[Message], state: Message) -> bool:
+    """Whether the last state that was seen to begin before has begun with sqNum 0."""
+    zero = False
+    for one, two in pairwise(mine):
+        if two.received >= state.received:
+            break
+        if one.st is not None and two.st == one.st + 1 and two.sq in ((0,) if zero else (0, 1)):
+            zero = two.sq == 0
+    return zero
+
+
 def _held(block: str, kind: str, shown: list[int], mine: list[Message], hold: int, newest: int) -> set[Finding]:
     """What every message shows lasts; it is over when one does not, and the hold has passed."""
-    found: set[Finding] = set()
+    found: list[Finding] = []
     others = [one.received for one in mine if one.received not in set(shown)]
     while shown:
         episode = [shown.pop(0)]
@@ -105,15 +124,15 @@ def _held(block: str, kind: str, shown: list[int], mine: list[Message], hold: in
             episode.append(shown.pop(0))
         over = (episode[-1] + hold < newest + 1 and any(one > episode[-1] for one in others)) or bool(shown)
         end = START + episode[-1] if over else None
-        found.add((block, kind, START + episode[0], end, len(episode)))
-    return found
+        found.append((block, kind, START + episode[0], end, len(episode)))
+    return _together(found)
 
 
 def _until_gone(
     block: str, mine: list[Message], kind: str, told: Callable[[Message], bool | None], newest: int
 ) -> set[Finding]:
     """Messages say that it is so, that it is not, or nothing; it is over when it has not been so for 10 s."""
-    found: set[Finding] = set()
+    found: list[Finding] = []
     episode: list[int] = []
     gone: int | None = None
     for one in mine:
@@ -121,7 +140,7 @@ def _until_gone(
             continue
         if told(one):
             if gone is not None and one.received - gone > 10 * SECOND:
-                found.add((block, kind, START + episode[0], START + gone, len(episode)))
+                found.append((block, kind, START + episode[0], START + gone, len(episode)))
                 episode = []
             gone = None
             episode.append(one.received)
@@ -129,5 +148,21 @@ def _until_gone(
             gone = one.received
     if episode:
         over = gone is not None and newest - gone > 10 * SECOND
-        found.add((block, kind, START + episode[0], START + gone if over and gone is not None else None, len(episode)))
-    return found
+        end = START + gone if over and gone is not None else None
+        found.append((block, kind, START + episode[0], end, len(episode)))
+    return _together(found)
+
+
+def _together(found: list[Finding]) -> set[Finding]:
+    """From the fourth on that follow one another within five minutes they are the third one's."""
+    joined: list[Finding] = []
+    nth = 0
+    for one in found:
+        before = joined[-1] if joined else None
+        soon = before is not None and before[3] is not None and one[2] - before[3] <= 300 * SECOND
+        nth = nth + 1 if soon else 1
+        if before is not None and nth > 3:
+            joined[-1] = (*before[:3], one[3], before[4] + one[4])
+        else:
+            joined.append(one)
+    return set(joined)
