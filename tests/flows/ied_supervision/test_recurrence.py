@@ -1,0 +1,105 @@
+"""What comes again and again is one anomaly, and what has a rhythm is missed when it does not come."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from flows.ied_supervision.policy import Expected, Override
+from tests.flows.ied_supervision.station import MINUTE, SECOND, START, Message, goose, health, report, run
+
+
+def _of(found: pl.DataFrame, kind: str) -> list[dict[str, object]]:
+    rows = list(found.filter(pl.col("kind") == kind).sort("start_time").iter_rows(named=True))
+    return [row | {"times": {e["key"]: e["value"] for e in row["evidence"]}.get("times")} for row in rows]
+
+
+def test_a_rival_that_sends_now_and_then_is_three_anomalies_and_no_more() -> None:
+    forged = [
+        Message(at + 300_000, time=at, st=900 + n, sq=0, values=("false", "true"), address="02:00:00:00:00:99")
+        for n, at in enumerate(range(60 * SECOND, 20 * MINUTE, 15 * SECOND))
+    ]
+    rivals = _of(run([*goose(until=21 * MINUTE), *forged]), "RIVAL_PUBLISHER")
+    assert len(rivals) == 3
+    assert sum(int(str(row["message_count"])) for row in rivals) == len(forged)
+    assert {row["state"] for row in rivals} == {"CLEARED"}
+    assert rivals[-1]["end_time"].timestamp() * SECOND == START + forged[-1].received  # type: ignore[attr-defined]
+
+
+def test_a_device_that_boots_again_and_again_has_three_restarts_and_no_more() -> None:
+    boots = [one for at in range(0, 20 * MINUTE, 50 * SECOND) for one in goose(since=at, until=at + 40 * SECOND, sq=1)]
+    restarts = _of(run(boots), "RESTARTED")
+    assert [row["message_count"] for row in restarts] == [1, 1, 21]
+
+
+def test_a_fault_that_comes_back_after_minutes_is_another_one() -> None:
+    sick = [*range(30), *range(60, 90), *range(120, 150), *range(1_000, 1_030)]
+    told = [
+        replace(one, health=3 if one.received // (10 * SECOND) in sick else 1)
+        for one in health(until=4 * 60 * MINUTE, every=10 * SECOND)
+    ]
+    assert len(_of(run(told), "HEALTH_ALARM")) == 4
+
+
+def test_a_station_that_falls_silent_once_more_within_a_minute_has_one_common_cause() -> None:
+    names = [f"S1-{letter}" for letter in "ABCD"]
+    messages = [one for name in names for one in goose(name, until=10 * MINUTE)]
+    outages = [(60, 80), (100, 120), (150, 170), (400, 420)]
+    kept = [one for one in messages if not any(a * SECOND < one.received < b * SECOND for a, b in outages)]
+    found = run([*kept, *goose("S2-A", until=10 * MINUTE)])
+    first, second = _of(found, "COMMON_CAUSE")
+    assert (first["message_count"], first["times"], first["state"]) == (3, "3", "CLEARED")
+    assert first["end_time"].timestamp() * SECOND == START + 170 * SECOND  # type: ignore[attr-defined]
+    assert (second["message_count"], second["times"]) == (1, None)
+    silences = found.filter(pl.col("kind") == "SILENCE")
+    assert set(silences["group_id"]) == {first["anomaly_id"], second["anomaly_id"]}
+
+
+def test_a_muted_common_cause_leaves_no_trace() -> None:
+    names = [f"S1-{letter}" for letter in "ABCD"]
+    messages = [one for name in names for one in goose(name, until=3 * MINUTE)]
+    silent = [one for one in messages if not 40 * SECOND < one.received < 80 * SECOND]
+    found = run([*silent, *goose("S2-A", until=3 * MINUTE)], Override(kind="COMMON_CAUSE", ied="S1", mute=True))
+    assert set(found["kind"]) == {"SILENCE", "SEQUENCE_GAP"}
+    assert found["group_id"].null_count() == found.height
+
+
+def test_two_blocks_of_one_name_have_anomalies_of_their_own() -> None:
+    broken = [*goose(until=30 * SECOND), *report(until=30 * SECOND)]
+    found = run([_Same(**vars(replace(one, clock_failure=True))) for one in broken])
+    failures = _of(found, "CLOCK_FAILURE")
+    assert [row["control_block"] for row in failures] == ["same", "same"]
+    assert sorted(int(str(row["message_count"])) for row in failures) == [6, 30]
+
+
+class _Same(Message):
+    """A message whose control block has the same name whatever it sends."""
+
+    @property
+    def block(self) -> str:
+        return "same"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_reports_that_come_only_with_events_are_never_silent(seed: int) -> None:
+    chance = random.Random(seed)
+    starts = [chance.randrange(100 * MINUTE) for _ in range(25)]
+    times = [at + round(chance.expovariate(0.1) * SECOND) for at in starts for _ in range(9)]
+    made = report(until=len(times) * 5 * SECOND)
+    events = [replace(one, received=at, time=at - 3_000) for one, at in zip(made, sorted(times), strict=True)]
+    assert _of(run([*events, *goose("S1-B", until=110 * MINUTE)]), "SILENCE") == []
+
+
+@pytest.mark.parametrize("reports", [2, 5])
+def test_an_integrity_period_from_the_settings_holds_from_the_first_report_on(reports: int) -> None:
+    made = report(until=reports * 5 * SECOND)
+    period = Expected(control_block="*REPORT", interval_seconds=5)
+    others = goose("S1-B", until=MINUTE)
+    assert _of(run([*made, *others]), "SILENCE") == []  # nobody knows
+    (silence,) = _of(run([*made, *others], expected=(period,)), "SILENCE")
+    assert silence["start_time"].timestamp() * SECOND == START + made[-1].received  # type: ignore[attr-defined]
+    raised = START + made[-1].received + 5_500_000
+    assert silence["detected_time"].timestamp() * SECOND == raised  # type: ignore[attr-defined]
