@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.ied_supervision import contradictions, pace
+from flows.ied_supervision import contradictions, overcurrent, pace
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
 from flows.ied_supervision.continuity import STATE, Walked, walk
@@ -24,6 +24,7 @@ from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rule import AGAIN, SINGLE, STAYS, UNTIL_GONE, Bools, Rule, all_rules
 from flows.ied_supervision.rules.flooding import RULE as FLOODING
 from flows.ied_supervision.rules.lone_event import RULE as LONE
+from flows.ied_supervision.rules.overcurrent_without_trip import RULE as OVERCURRENT
 from flows.ied_supervision.rules.silence import RULE as SILENCE
 from flows.ied_supervision.seen import Seen, numbered, shown
 from flows.ied_supervision.silence import Awaited
@@ -87,9 +88,11 @@ class _Round:
         most = np.broadcast_to(np.rint(flood * pace.SLOT_US).astype(np.int64), len(self.blocks)).copy()
         synchronised = (m.clock_failure != 1) & (m.clock_not_synchronized != 1)
         paced = pace.follow(state.pace, m, tells_time, synchronised, most)
-        seen = Seen(
-            m, walked, paced, contradictions.follow(state.told, m.told_by(genuine)), usual, self.blocks.addresses
-        )
+        own = m.told_by(genuine)
+        device = np.array(self.blocks.device, np.int64)
+        far = overcurrent.follow(state.currents, own, device, self.policy.limits(OVERCURRENT, self.blocks.names))
+        told = contradictions.follow(state.told, own)
+        seen = Seen(m, walked, paced, told, far, usual, self.blocks.addresses)
         awaited = state.rhythm.follow(m, genuine, self.policy.promised(self.blocks.names))
         for rule in all_rules().values():
             if rule.shows is not None:

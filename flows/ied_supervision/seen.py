@@ -13,6 +13,7 @@ from flows.ied_supervision.continuity import Walked
 from flows.ied_supervision.contradictions import Contradictions
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.overcurrent import Overcurrent
 from flows.ied_supervision.pace import Paced
 from flows.ied_supervision.rule import Bools
 
@@ -28,6 +29,7 @@ class Seen:
         walked: what the walk along lines tells of GOOSE; others are their publisher's.
         paced: what the flow of messages in time tells.
         told: what their values tell beside those before them.
+        overcurrent: what their currents tell beside the usual ones, and the trips of their devices.
         usual: what their blocks have always carried; [n, ``baseline.FIELDS``].
         addresses: source addresses by the numbers that messages have of them.
     """
@@ -36,6 +38,7 @@ class Seen:
     walked: Walked
     paced: Paced
     told: Contradictions
+    overcurrent: Overcurrent
     usual: Ints
     addresses: Mapping[int, str]
 

@@ -12,6 +12,7 @@ from flows.ied_supervision.contradictions import Told
 from flows.ied_supervision.episode import Episode
 from flows.ied_supervision.lone import Company
 from flows.ied_supervision.numbers import Ints
+from flows.ied_supervision.overcurrent import Currents
 from flows.ied_supervision.pace import Pace
 from flows.ied_supervision.silence import Rhythm
 from flows.streaming.event_time import MINIMUM
@@ -55,6 +56,7 @@ class State:
         baseline: usual configuration.
         pace: how messages follow one another.
         told: what their values have told.
+        currents: usual currents, and trips.
         company: in what company events come.
         ordinal: messages of each block so far; [blocks].
         first: when each block was heard first, µs since 1970, 0 before; [blocks].
@@ -70,6 +72,7 @@ class State:
     baseline: Baseline = field(default_factory=Baseline.none)
     pace: Pace = field(default_factory=Pace.none)
     told: Told = field(default_factory=Told.none)
+    currents: Currents = field(default_factory=Currents.none)
     company: Company = field(default_factory=Company.none)
     ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     first: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -81,7 +84,7 @@ class State:
 
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
-        for part in (self.lines, self.rhythm, self.baseline, self.pace, self.told, self.company):
+        for part in (self.lines, self.rhythm, self.baseline, self.pace, self.told, self.currents, self.company):
             part.reach(blocks)
         more = blocks - len(self.ordinal)
         if more > 0:
@@ -97,6 +100,7 @@ class State:
             self.baseline.copy(),
             self.pace.copy(),
             self.told.copy(),
+            self.currents.copy(),
             self.company.copy(),
             self.ordinal.copy(),
             self.first.copy(),

@@ -609,6 +609,44 @@ def test_a_trip_after_a_pickup_is_in_order_and_one_without_is_not() -> None:
     assert found["detected_time"].dt.timestamp("us").to_list() == [START + 76 * SECOND]
 
 
+def _measuring(until: int, amperes: Callable[[int], float]) -> list[Message]:
+    """Reports of three currents once a second."""
+    references = tuple(f"CTRL/MMXU1.A.phs{phase}.cVal.mag.f" for phase in "ABC")
+    made = report(until=until, every=SECOND)
+    return [
+        replace(one, references=references, values=(f"{amperes(one.received):.2f}", "70.00", "71.00")) for one in made
+    ]
+
+
+def test_a_fault_current_without_a_trip() -> None:
+    chance = random.Random(5)
+
+    def fault(at: int) -> float:
+        return 4_000 if 120 * SECOND <= at < 130 * SECOND else chance.uniform(70, 90)
+
+    calm, tripped, done = ("on", "false", "false"), ("off", "true", "true"), ("off", "false", "false")
+    currents = _measuring(5 * MINUTE, fault)
+    found = run([*currents, *_protection((0, calm))])
+    assert kinds(found) == {"OVERCURRENT_WITHOUT_TRIP"}
+    assert found["start_time"].dt.timestamp("us").to_list() == [START + 120 * SECOND]
+    assert found["detected_time"].dt.timestamp("us").to_list() == [START + 122 * SECOND]
+    assert evidence(found, "OVERCURRENT_WITHOUT_TRIP")["seen"].startswith("4000.0 A for 2.0 s")
+    assert run([*currents, *_protection((0, calm), (120 * SECOND, tripped), (131 * SECOND, done))]).is_empty()
+    assert run(currents).is_empty()  # it tells of no trips
+    assert run([*currents, *_protection((0, calm))], Override("OVERCURRENT_*", limit=60)).is_empty()
+
+
+def test_a_load_that_stays_is_no_fault_for_long() -> None:
+    load = _measuring(20 * MINUTE, lambda at: 75 + at / SECOND / 100 + (900 if at >= 120 * SECOND else 0))
+    guard = goose("S1-A", until=20 * MINUTE)
+    calm = [
+        replace(one, references=("CTRL/XCBR1.Ind", "PROT/PTRC1.Tr.general"), values=("on", "false")) for one in guard
+    ]
+    (row,) = run([*load, *calm]).iter_rows(named=True)
+    assert (row["kind"], row["state"]) == ("OVERCURRENT_WITHOUT_TRIP", "CLEARED")
+    assert row["end_time"].timestamp() * SECOND < START + 725 * SECOND
+
+
 def test_entries_without_references_mean_what_the_settings_say() -> None:
     plain = [
         replace(one, references=None)
