@@ -387,6 +387,7 @@ class IedExpectedSettings(_Section):
     conf_rev: NonNegativeInt | None = Field(None, description="Configuration revision.")
     num_entries: NonNegativeInt | None = Field(None, description="Entries of a GOOSE message.")
     app_id: NonNegativeInt | None = Field(None, description="APPID.")
+    source_address: str | None = Field(None, min_length=1, description="Source address, as messages carry it.")
     interval_seconds: PositiveFloat | None = Field(
         None, allow_inf_nan=False, description="Integrity period of a report, interval of a health message."
     )

@@ -6,6 +6,7 @@ makes a difference: a round of the messages received before a moment gives what 
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +93,8 @@ class _Round:
         device = np.array(self.blocks.device, np.int64)
         far = overcurrent.follow(state.currents, own, device, self.policy.limits(OVERCURRENT, self.blocks.names))
         told = contradictions.follow(state.told, own)
-        seen = Seen(m, walked, paced, told, far, usual, self.blocks.addresses)
+        addresses = ChainMap(self.blocks.addresses, self.policy.addresses)
+        seen = Seen(m, walked, paced, told, far, usual, addresses)
         awaited = state.rhythm.follow(m, genuine, self.policy.promised(self.blocks.names))
         for rule in all_rules().values():
             if rule.shows is not None:

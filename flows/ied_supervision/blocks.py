@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from flows.ied_supervision.messages import KINDS
-from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.numbers import UNKNOWN, Ints, number_of
 from flows.streaming.identifiers import CodeMap
 
 _BLOCK = pl.Categorical(pl.Categories("control block", namespace="gridflow"))
@@ -120,7 +119,7 @@ class Blocks:
         fresh = np.flatnonzero(known < 0)
         if len(fresh):
             new = addresses.gather(fresh).unique()
-            numbers = [zlib.crc32(one.encode()) for one in new.cast(pl.String)]
+            numbers = [number_of(one) for one in new.cast(pl.String)]
             self._address.put(new.to_physical().to_numpy(), np.array(numbers, np.int64))
             self.addresses.update(zip(numbers, new.cast(pl.String), strict=True))
             known = self._address.get(codes)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from flows.ied_supervision.baseline import FIELDS
-from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.numbers import UNKNOWN, Ints, number_of
 from flows.ied_supervision.rule import SECOND, UNTIL_GONE, Limit, Rule
 
 
@@ -46,6 +46,7 @@ class Expected:
         conf_rev: configuration revision; None: what it has always been, as for all that follow.
         num_entries: of a GOOSE message.
         app_id: APPID.
+        source_address: of its messages, as they carry it.
         interval_seconds: integrity period of a report or health message.
     """
 
@@ -54,7 +55,13 @@ class Expected:
     conf_rev: int | None = None
     num_entries: int | None = None
     app_id: int | None = None
+    source_address: str | None = None
     interval_seconds: float | None = None
+
+    @property
+    def address(self) -> int | None:
+        """Number of the source address."""
+        return None if self.source_address is None else number_of(self.source_address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,11 @@ class Policy:
                     row |= {name: value for name, value in said.items() if value is not None}
             self._expected.append(list(row.values()))
         return np.array(self._expected, np.int64).reshape(-1, len(FIELDS))
+
+    @property
+    def addresses(self) -> dict[int, str]:
+        """Source addresses that are expected, by their numbers."""
+        return {number_of(one.source_address): one.source_address for one in self.expected if one.source_address}
 
     def promised(self, blocks: Sequence[tuple[str, str]]) -> Ints:
         """After how long each block of (device, control block) must be heard again, µs, 0 where nothing is said.

@@ -485,6 +485,16 @@ def test_other_than_expected_is_seen_from_the_first_message_on() -> None:
     assert evidence(found, "CONFIGURATION_CHANGED")["expected"] == "conf_rev 2"
 
 
+def test_an_address_other_than_expected_is_foreign_from_the_first_message_on() -> None:
+    right, wrong = "02:00:00:00:00:01", "02:00:00:00:00:77"
+    assert run(NORMAL, expected=(Expected(source_address=right),)).is_empty()
+    found = run(NORMAL, expected=(Expected(source_address=wrong),))
+    (row,) = found.iter_rows(named=True)
+    assert (row["kind"], row["message_count"]) == ("FOREIGN_ADDRESS", len(NORMAL))
+    said = evidence(found, "FOREIGN_ADDRESS")
+    assert (said["expected"], said["seen"], said["accused_messages"]) == (wrong, right, "0")
+
+
 def test_every_rule_is_explained() -> None:
     for kind in all_rules():
         assert "Clause: IEC" in explanation(kind)
