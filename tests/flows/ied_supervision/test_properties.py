@@ -82,7 +82,7 @@ def _attacked(seed: int) -> list[Message]:
     ]
     old = [replace(one, received=one.received + 90 * SECOND + 3_000) for one in mine[5:12]]
     reports = [one for one in report("S1-B", until=_SPAN) if chance.random() > 0.05]
-    mixture = [*messages, *forged, *old, *reports]
+    mixture = [*messages, *forged, *old, *reports, *_protected("S3-A", chance)]
     if chance.random() < 0.6:  # the station's network fails, for each device a little later
         begin = chance.randrange(30 * SECOND, 200 * SECOND)
         apart = {f"S1-{letter}": chance.randrange(12 * SECOND) for letter in "ABC"}
@@ -90,7 +90,32 @@ def _attacked(seed: int) -> list[Message]:
         mixture = [
             one for one in mixture if one.ied not in apart or not begin + apart[one.ied] < one.received < ends[one.ied]
         ]
+        if chance.random() < 0.5:  # and once more
+            again = begin + chance.choice([50, 70, 90]) * SECOND
+            mixture = [one for one in mixture if one.ied not in apart or not again < one.received < again + 9 * SECOND]
     return mixture
+
+
+def _protected(ied: str, chance: random.Random) -> list[Message]:
+    """A feeder's currents in one control block, and its protection's trips in another one."""
+    fault = chance.randrange(70, 200)
+    begin, lasts = fault * SECOND, chance.choice([1, 2, 3, 8]) * SECOND
+    tripped = begin + chance.choice([-1, 0, 2, 5, 10**6]) * SECOND + 300_000
+    currents = [
+        replace(
+            one,
+            references=("MMXU1.A.phsA.cVal.mag.f",),
+            values=(f"{3_000 if begin <= one.received < begin + lasts else chance.uniform(70, 80):.1f}",),
+        )
+        for one in report(ied, until=_SPAN, every=SECOND)
+    ]
+    trips = goose(ied, until=_SPAN, changes=[tripped] if tripped < _SPAN else [])
+    told = [
+        replace(one, references=("PTRC1.Tr.general",), values=("false" if one.values[0] == "true" else "true",))
+        for one in trips
+        if one.values is not None
+    ]
+    return [*currents, *told]
 
 
 def _in_order(messages: list[Message]) -> Supervision:
