@@ -23,7 +23,7 @@ from flows.topology.moment import LEAST_BEFORE, Surroundings, Where
 from flows.topology.neighbourhood import Neighbourhood
 from flows.topology.signals import Floats, Ints
 from flows.topology.slots import Slots
-from flows.topology.tracker import BALANCED, DAY, DOUBT, GOOD, ODDS, STEP, Scores
+from flows.topology.tracker import BALANCED, DAY, DOUBT, FITS, GOOD, ODDS, STEP, Scores
 
 MOVED, REPHASED, MISMATCH = "METER_TRANSFORMER_CHANGED", "METER_PHASE_CHANGED", "RECORD_MISMATCH"
 PROPOSED, ACCEPTED, WITHDRAWN = "PROPOSED", "ACCEPTED", "WITHDRAWN"
@@ -33,6 +33,7 @@ _CABLE = 2  # others that show the same move: then it is a cable that was moved
 _WEAK = 5.0  # nats, gathered, from which on all that was seen since is looked at
 _UNFIT, _OF = 5, 6  # so many of the last steps speak against where it is: so all that was seen since is looked at
 _UNTOLD = 3.0  # nats more against a change that the last hours do not tell
+_UNSURE = 2.0  # and by so much of its misfit differences count for less: who fits well is off by a half
 _TAKEN_BACK = 3 * DAY  # slots in which an acceptance is withdrawn rather than followed by a change back
 _LOOK_BACK = DAY + DAY // 4  # slots in which the moment of a change is sought
 _MOST = 0.9999
@@ -359,6 +360,8 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
         transformer[n], phase[n], order[n] = there, its if told else -1, its
         if long:
             doubt = max(1.0, float(scores.misfit[n]), float(step.memory.usual[rows[n]]))
+            if untold:
+                doubt = max(doubt, _UNSURE * around.misfit(n, before, (there, its)))
             told, always = (nats / doubt for nats in around.ratio(n, before, (there, its), begin))
             if always >= ODDS and change[n] >= ODDS:
                 # That it fitted where the record says was because others were not known yet.
@@ -372,9 +375,9 @@ def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroun
 
 
 def _unfit(step: Step, rows: Ints) -> Ints:
-    """Who has fitted and no longer does, though the last hours do not tell where else it is."""
+    """Who has fitted well and no longer does, though the last hours do not tell where else it is."""
     against = step.memory.ring[rows, -1, -_OF:] < DOUBT
-    settled = step.memory.good[rows] >= GOOD
+    settled = (step.memory.good[rows] >= GOOD) & (step.memory.usual[rows] <= FITS)
     return np.flatnonzero(settled & against[:, -1] & (against.sum(axis=1) >= _UNFIT))
 
 

@@ -53,7 +53,7 @@ class Surroundings:
     places: Places
     balances: Balances
     _covariances: dict[int, Floats] = field(default_factory=dict)
-    _told: dict[tuple[int, int, bool], Floats] = field(default_factory=dict)
+    _told: dict[tuple[int, int, bool], tuple[Floats, Floats]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -134,8 +134,27 @@ class Surroundings:
                 place = self._place(len(rows), terminal, where)
                 if place < 0:
                     return None
-                whole += self._side(row, place, backward=backward)
+                whole += self._side(row, place, backward=backward)[0]
         return whole + self._balanced(n, before[0], after[0])
+
+    def misfit(self, n: int, before: Where, after: Where) -> float:
+        """How far a usage point is off, at the likeliest moment of a change: 1 per window where all fits; NaN: unknown.
+
+        Args:
+            n: number of the usage point.
+            before: where it was.
+            after: where it is.
+        """
+        moments = self.moments(n, before, after)
+        if moments is None:
+            return float("nan")
+        rows, moment = self.span.signals.rows(np.array([self.row[n]]))[0], int(moments.argmax())
+        square = sum(
+            self._side(row, self._place(len(rows), terminal, where), backward=backward)[1][moment]
+            for terminal, row in enumerate(rows.tolist())
+            for where, backward in ((before, False), (after, True))
+        )
+        return float(square / max(np.isfinite(self.span.signals.voltage[rows]).sum(), 1))
 
     def _balanced(self, n: int, before: int, after: int) -> Floats:
         """What the energies say of each moment, against no change; [L + 1]."""
@@ -201,7 +220,8 @@ class Surroundings:
         phase = orders(terminals)[order][terminal] if known else 0
         return int(self.places.row(np.array(len(PHASES) * transformer + phase)))
 
-    def _side(self, row: int, place: int, *, backward: bool) -> Floats:
+    def _side(self, row: int, place: int, *, backward: bool) -> tuple[Floats, Floats]:
+        """The log likelihood of one side of each moment, and the squares of what is left there."""
         key = row, place, backward
         if key not in self._told:
             if place not in self._covariances:
@@ -215,8 +235,8 @@ class Surroundings:
         return self._told[key]
 
 
-def _prefixes(rest: Floats, causes: Floats, covariance: Floats, *, backward: bool) -> Floats:
-    """The log likelihood of the windows before each moment, or, backward, of those after it; [L + 1].
+def _prefixes(rest: Floats, causes: Floats, covariance: Floats, *, backward: bool) -> tuple[Floats, Floats]:
+    """The log likelihood of the windows before each moment, or, backward, of those after it, and the squares; [L + 1].
 
     Args:
         rest: V less the place's middle, NaN where unknown; [L].
@@ -237,5 +257,5 @@ def _prefixes(rest: Floats, causes: Floats, covariance: Floats, *, backward: boo
     # How many of the known windows lie before (after) each moment.
     there = np.isfinite(rest).astype(np.int64)
     before = np.append(0, np.cumsum(there))
-    found: Floats = told[before[-1] - before] if backward else told[before]
-    return found
+    at = before[-1] - before if backward else before
+    return told[at], square[at]

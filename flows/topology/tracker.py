@@ -36,13 +36,15 @@ BALANCE = 3 * DAY  # slots of them
 DOUBT = -3.0
 """Margin from which on a meter vouches for nobody."""
 
+FITS = 1.2
+"""Misfit per window up to which a meter fits."""
+
 GOOD = 6
 """Steps at least LAG old in which a meter must have fitted, so that not fitting is a change."""
 
 _DAYLONG, _YOUNG = 24, 0.4  # so many steps tell what it shows in the course of a day; nats against, for each that lacks
 
 _PLAIN = 3.0  # margin from which on a meter is not asked about, as long as it fits
-_FITS = 1.2  # misfit per window up to which it fits
 _MORE, _LITTLE = 2.5, 0.2  # times, and above, what it usually is
 _GREAT = 4.0  # misfit beyond which more of it says nothing more
 _MOST_MISFIT = 2.0  # of a finding that contradicts the record
@@ -174,7 +176,7 @@ def _look(memory: Memory, span: Span, record: Record, at: Ints, *, everybody: bo
     odd: Bools = np.asarray((memory.ring[at, :, -1] <= _PLAIN).any(axis=1))
     worst = np.full(len(at), np.nan)
     np.fmax.at(worst, span.signals.meter, fit.misfit / windows)
-    odd |= worst > np.minimum(_FITS, _MORE * memory.usual[at] + _LITTLE)
+    odd |= worst > np.minimum(FITS, _MORE * memory.usual[at] + _LITTLE)
     np.logical_or.at(odd, span.signals.meter, np.isnan(fit.misfit))
     asked = np.flatnonzero(odd & (span.signals.terminals > 0))
     found = found_in(span.signals, record, fits(span.signals, places, record, place, asked))

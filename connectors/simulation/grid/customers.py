@@ -50,6 +50,8 @@ URBAN = AreaType("urban", (110, 240), (4, 12), (20, 36), (5, 15), 45, 0.07, 0.04
 AREA_TYPES = (RURAL, SUBURBAN, URBAN)
 AREA_SHARES = (0.25, 0.45, 0.30)
 
+_MOST_SINGLE_KWH = 20_000.0  # a year
+
 
 @dataclass
 class Customers:
@@ -116,7 +118,8 @@ def draw_customers(chance: np.random.Generator, first: int, types: list[AreaType
     vehicle = chance.random(n) < by_type("vehicles")
     solar = (chance.random(n) < by_type("solar")) & (kind != FLAT)
     # A heat pump, a wallbox of 11 kW and a generator above 4.6 kVA (VDE-AR-N 4105) want three phases.
-    single = (chance.random(n) < np.array([0.55, 0.8, 0.1])[kind]) & ~pump
+    # So does who would blow a single fuse of 63 A.
+    single = (chance.random(n) < np.array([0.55, 0.8, 0.1])[kind]) & ~pump & (annual <= _MOST_SINGLE_KWH)
     solar_kw = np.where(solar, np.where(single, chance.uniform(2, 4.6, n), chance.uniform(4, 14, n)), 0.0)
     phase = chance.integers(0, 3, n)
     shares = chance.dirichlet((4.0, 4.0, 4.0), n)

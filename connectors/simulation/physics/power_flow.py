@@ -31,6 +31,18 @@ TOLERANCE = 1e-12  # of the voltages, per unit
 _SHORT_CIRCUIT_VA = 3e9
 
 
+class NoSolutionError(ArithmeticError):
+    """More is taken than lines can carry.
+
+    Attributes:
+        interval: the first one of the batch without a solution.
+    """
+
+    def __init__(self, interval: int) -> None:
+        super().__init__(f"the power flow of interval {interval} has no solution")
+        self.interval = interval
+
+
 @dataclass(frozen=True)
 class Flows:
     """What a batch of intervals gives; m intervals, SI units, powers into the component.
@@ -114,6 +126,9 @@ class PowerFlow:
             power: (m, loads, 3) W taken.
             reactive: (m, loads, 3) var taken.
             source_pu: (m,) voltage of the HV grid, per unit.
+
+        Raises:
+            NoSolutionError: lines are to carry more than they can.
         """
         m = len(power)
         loads = initialize_array(DatasetType.update, ComponentType.asym_load, (m, len(self._load_ids)))
@@ -122,20 +137,14 @@ class PowerFlow:
         sources = initialize_array(DatasetType.update, ComponentType.source, (m, 1))
         sources["id"] = self._source_id
         sources["u_ref"] = source_pu[:, None]
-        result = self.model.calculate_power_flow(
-            symmetric=False,
-            update_data={ComponentType.asym_load: loads, ComponentType.source: sources},
-            calculation_method=CalculationMethod.iterative_current,
-            error_tolerance=TOLERANCE,
-            max_iterations=200,
-            threading=0,
-            output_component_types={
-                ComponentType.node: ["u"],
-                ComponentType.line: ["p_from", "p_to", "q_from", "q_to"],
-                ComponentType.transformer: ["p_from", "p_to", "q_from", "q_to"],
-                ComponentType.source: ["p"],
-            },
-        )
+        try:
+            result = self._calculated({ComponentType.asym_load: loads, ComponentType.source: sources})
+        except RuntimeError as error:
+            # Of a batch; the package does not export the error's type to type checkers.
+            failed = getattr(error, "failed_scenarios", None)
+            if failed is None:
+                raise
+            raise NoSolutionError(int(min(failed))) from error
         line, transformer = result[ComponentType.line], result[ComponentType.transformer]
         mv = self._mv_lines
         return Flows(
@@ -146,6 +155,22 @@ class PowerFlow:
             transformer_power=np.stack([transformer["p_from"], transformer["p_to"]], axis=2),
             transformer_reactive=np.stack([transformer["q_from"], transformer["q_to"]], axis=2),
             source=result[ComponentType.source]["p"][:, 0],
+        )
+
+    def _calculated(self, update: dict[Any, Any]) -> Any:
+        return self.model.calculate_power_flow(
+            symmetric=False,
+            update_data=update,
+            calculation_method=CalculationMethod.iterative_current,
+            error_tolerance=TOLERANCE,
+            max_iterations=200,
+            threading=0,
+            output_component_types={
+                ComponentType.node: ["u"],
+                ComponentType.line: ["p_from", "p_to", "q_from", "q_to"],
+                ComponentType.transformer: ["p_from", "p_to", "q_from", "q_to"],
+                ComponentType.source: ["p"],
+            },
         )
 
     def fault_current(self, node: int) -> float:

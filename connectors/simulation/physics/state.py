@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from connectors.errors import InputError
 from connectors.simulation.chance import Chance
 from connectors.simulation.grid.customers import Floats, Ints
 from connectors.simulation.grid.layout import Substation
 from connectors.simulation.options import Options
 from connectors.simulation.physics.loads import Loads
 from connectors.simulation.physics.operations import Plan
-from connectors.simulation.physics.power_flow import Flows, PowerFlow
+from connectors.simulation.physics.power_flow import Flows, NoSolutionError, PowerFlow
 from connectors.simulation.physics.supply import SwitchingHistory, SwitchingState
 from connectors.simulation.physics.tap_changer import TapChanger
 from connectors.simulation.physics.weather import Calendar, Weather, smooth
@@ -140,8 +142,15 @@ class Physics:
             ):
                 end += 1
             span = slice(begin, end)
-            flows = self._solve(loads.by_phase[step[span]], loads.reactive[step[span]], state, taps[begin],
-                                self._source[first + step[span]])  # fmt: skip
+            try:
+                flows = self._solve(loads.by_phase[step[span]], loads.reactive[step[span]], state, taps[begin],
+                                    self._source[first + step[span]])  # fmt: skip
+            except NoSolutionError as error:
+                at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(bounds[begin + error.interval]))
+                raise InputError(
+                    f"--seed: in substation {grid.number} a line is to carry more than it can at {at.isoformat()} "
+                    f"(got {options.seed}); another seed makes another city"
+                ) from error
             spans.append((span, flows, state, self._area.copy(), self._phase.copy()))
             begin = end
         flows = _joined([item[1] for item in spans])

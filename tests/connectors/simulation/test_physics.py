@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from power_grid_model import CalculationMethod, ComponentType, DatasetType, initialize_array
 
+from connectors.errors import InputError
+from connectors.simulation.chance import Chance
+from connectors.simulation.grid.city import City
 from connectors.simulation.physics.power_flow import TOLERANCE
 from connectors.simulation.physics.state import Block, Physics
 from tests.connectors.simulation.grids import options, physics_of
@@ -17,6 +20,21 @@ KWH = 1e-6  # what a balance may be off
 def troubled() -> tuple[Physics, list[Block]]:
     physics = physics_of(options("trouble", meters=500, moved_rate=0.02, rephased_rate=0.02, faults_per_day=2))
     return physics, list(physics.blocks(8))
+
+
+def test_who_takes_more_than_a_fuse_carries_has_three_phases() -> None:
+    for seed in range(40):
+        chosen = options(meters=600, seed=seed)
+        customers = next(City(chosen, Chance(seed)).build()).customers
+        assert customers.single.any()
+        assert customers.annual_kwh[customers.single].max() <= 20_000
+
+
+def test_a_line_that_is_to_carry_more_than_it_can_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    physics = physics_of(options(meters=100, seed=3))
+    monkeypatch.setattr(physics.grid.customers, "annual_kwh", physics.grid.customers.annual_kwh * 100)
+    with pytest.raises(InputError, match=r"--seed: in substation 1 a line .* at 20\d\d-.*\(got 3\); another seed"):
+        list(physics.blocks(8))
 
 
 def test_every_area_balances(troubled: tuple[Physics, list[Block]]) -> None:
