@@ -33,6 +33,7 @@ _RATES = {
 }
 _NEEDS_VOLTAGES = ("METER_PHASE_CHANGED", "WRONG_PHASE")
 _RULES = TopologyRules(900_000_000, 120_000_000, 86_400_000_000, 0.95)
+_APART_DEG = 0.3  # from one copy of a city to the next
 _CONFIDENCES = (0.5, 0.8, 0.95, 0.99, 1.0)
 
 
@@ -143,7 +144,7 @@ def _batch(frame: pl.DataFrame, topic: str, frontier: int | None) -> Batch:
 
 
 def _large(folder: Path) -> Path:
-    """A day of one city, many times beside itself."""
+    """A day of one city, many times beside itself, each farther east than a cable reaches."""
     city, large = simulate_city(folder / "city", 71, days=1), folder / "topology"
     large.mkdir()
     for topic, names, order in (
@@ -152,7 +153,11 @@ def _large(folder: Path) -> Path:
     ):
         one = pl.read_parquet(city / f"{topic}.parquet")
         copies = [
-            one.with_columns(pl.format("{}-{}", pl.lit(n), name).alias(name) for name in names) for n in range(COPIES)
+            one.with_columns(
+                *(pl.format("{}-{}", pl.lit(n), name).alias(name) for name in names),
+                *(pl.col(name) + _APART_DEG * n for name in one.columns if name == "longitude_deg"),
+            )
+            for n in range(COPIES)
         ]
         pl.concat(copies).sort(order, maintain_order=True).write_parquet(large / f"{topic}.parquet")
     return large
