@@ -72,7 +72,7 @@ class _Round:
         state, m = self.state, self.messages
         self.moments = moments = Moments(m, state.ordinal.copy(), self.settled)
         last_before = state.rhythm.last.copy()
-        walked = walk(state.lines, m)
+        walked = walk(state.lines, m, self.policy.expected_addresses(self.blocks.names))
         genuine = walked.genuine & (m.simulation != 1)
         # A report carries those entries that have changed, a GOOSE message all of its data set.
         entries = np.where(m.st_num == UNKNOWN, UNKNOWN, m.num_entries)
@@ -197,10 +197,10 @@ class _Round:
     def _raise(self, rule: Rule, seen: Seen, block: int, row: int) -> Episode:
         ied, control_block = self.blocks.names[block]
         time = int(self.messages.received[row])
-        again, nth = self._again(rule, block, time)
+        begun = time if rule.since is None else rule.since(seen, row)
+        again, nth = self._again(rule, block, begun)
         if again is not None:
             return again
-        begun = time if rule.since is None else rule.since(seen, row)
         return Episode(
             rule.kind,
             ied,
@@ -217,12 +217,13 @@ class _Round:
             messages=self.blocks.message_kind(block),
         )
 
-    def _again(self, rule: Rule, block: int, time: int) -> tuple[Episode | None, int]:
+    def _again(self, rule: Rule, block: int, begun: int) -> tuple[Episode | None, int]:
         """The anomaly that is raised again, if this is not one of its own; and how manieth of its own it is."""
         past = self.state.past.pop((block, rule.kind), None)
-        if past is None or past.end is None or time - past.end > AGAIN:
+        hold = max(self.policy.of(rule, *self.blocks.names[block]).hold, 0)
+        if past is None or past.end is None or begun - past.end > hold + AGAIN:
             return None, 1
-        if past.nth < SINGLE:
+        if past.nth < SINGLE and begun > past.start:  # else the same fault has only not been told of for a while
             return None, past.nth + 1
         again = past.copy()  # the state that this one is a copy of has it, too
         again.end = again.gone = None
@@ -375,10 +376,10 @@ class _Round:
             episode, nth = ended[0], ended[0].nth + 1
             if nth > SINGLE:
                 shared = self.state.ended.get(block) is episode  # with the state that this one is a copy of
-                return Fallen(raised_at, block, episode.copy() if shared else episode, last, last_message)
+                return Fallen(raised_at, block, episode.copy() if shared else episode, last, last_message, promised)
         evidence = {"expected": f"a message within {promised / 1e6:.3f} s", "seen": "none"}
         kind = self.blocks.message_kind(block)
         episode = Episode(
             SILENCE.kind, ied, control_block, last, raised_at, raised_at, last, 0, 0, evidence, nth=nth, messages=kind
         )
-        return Fallen(raised_at, block, episode, last, last_message)
+        return Fallen(raised_at, block, episode, last, last_message, promised)

@@ -32,6 +32,7 @@ class Fallen:
         episode: the anomaly; one that has ended where it has come again.
         last: when the block was heard last, µs since 1970.
         last_message: and by what.
+        promised: how long that held, µs.
     """
 
     time: int
@@ -39,6 +40,7 @@ class Fallen:
     episode: Episode
     last: int
     last_message: str
+    promised: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +136,15 @@ class CommonCauses:
             return
         again = device not in together.silent
         together.silent[device] = since
-        window = round(self.policy.of(RULE, self.blocks.stations[station], "").limit * 1e6)
+        # It may have failed at any time until its next message was due: half of what was promised, as a rule.
+        together.slack[device] = event.promised // 2
+        limit = round(self.policy.of(RULE, self.blocks.stations[station], "").limit * 1e6)
         common = together.episode
         if common is not None:
             if device in together.members:
                 together.still += again
                 yield from self._linked([event.block], common)
-            elif abs(since - together.began) <= window:
+            elif abs(since - together.began) <= limit + together.slack[device]:
                 together.members.add(device)
                 together.still += 1
                 self.joined[station] = event.time, messages
@@ -150,7 +154,8 @@ class CommonCauses:
         # Most silent devices are few silent devices: what is costly is left for when it may matter.
         if len(together.silent) < _LEAST or 3 * len(together.silent) < there:
             return
-        near = {one for one, at in together.silent.items() if abs(at - since) <= window}
+        slack = together.slack
+        near = {one for one, at in together.silent.items() if abs(at - since) <= limit + max(slack[one], slack[device])}
         gone = sum(at < since - _HEARD_US for at in together.silent.values())
         if len(near) < _LEAST or 2 * len(near) < there - gone:
             return
@@ -225,6 +230,7 @@ class CommonCauses:
         device = self.blocks.device[event.block]
         if together.silent.pop(device, None) is None:
             return
+        del together.slack[device]
         common = together.episode
         if common is None or device not in together.members:
             return

@@ -98,7 +98,7 @@ _LAST = 0xFFFF_FFFF
 _UNSET = 946_684_800_000_000  # µs: a clock before 2000 has never been set
 
 # Strikes against a line, in thousandths of a logarithm of the odds.
-_NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN = 6_000, 12_000, 4_000, 8_000
+_NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN, _UNEXPECTED = 6_000, 12_000, 4_000, 8_000, 40_000
 
 
 @dataclass(slots=True)
@@ -201,12 +201,13 @@ class Walked:
         )
 
 
-def walk(lines: Lines, messages: Messages) -> Walked:
+def walk(lines: Lines, messages: Messages, expected: Ints) -> Walked:
     """Follow the lines through messages, and bring them up to date.
 
     Args:
         lines: of at least as many blocks as occur; changed.
         messages: ordered; those without ``stNum``, which are no GOOSE, are passed over.
+        expected: number of the source address that each block must have, ``UNKNOWN`` where nothing says; [blocks].
     """
     found = Walked.nothing(len(messages))
     _walk(
@@ -223,6 +224,7 @@ def walk(lines: Lines, messages: Messages) -> Walked:
         messages.parts,
         messages.time_allowed_to_live_ms,
         messages.simulation,
+        expected,
         found.line,
         found.how,
         found.gap,
@@ -278,6 +280,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     parts: Ints,
     live_ms: Ints,
     simulation: Ints,
+    expected: Ints,
     out_line: Ints,
     out_how: Ints,
     out_gap: Ints,
@@ -427,6 +430,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                     line[_RESTARTED] = how == RESTART and (address[n] == keeper_address or address[n] == UNKNOWN)
                     if address[n] != keeper_address and address[n] != UNKNOWN:
                         line[_STRIKES] += _FOREIGN * known // _LONG_KNOWN
+            if expected[b] != UNKNOWN and address[n] != UNKNOWN:
+                line[_STRIKES] = 0 if address[n] == expected[b] else line[_STRIKES] + _UNEXPECTED
             line[_USED] = 1
             line[_BORN] = now
             line[_ADDRESS] = address[n]
@@ -460,8 +465,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_B_TIME], line[_B_ST], line[_B_SQ] = line[_TIME], line[_ST], line[_SQ]
                 line[_B_RECEIVED], line[_B_PAYLOAD] = line[_RECEIVED], line[_PAYLOAD]
                 line[_B_COUNT] = line[_TRUNK] + line[_COUNT]
-            if how == STATE:
-                line[_FROM_ZERO] = sq == 0  # so of the next state, too, else its first message is missed
+            # So does the next state, too, else its first message is missed.
+            line[_FROM_ZERO] = how == STATE and sq == 0
             if begun and how != FORK:
                 line[_KEPT] = line[_MISSED] = 0
             # Where the state before began with old data, this one only says so, too.

@@ -127,7 +127,8 @@ class Messages:
         carried = frame.get_column("data").list.len()
         announced = frame.get_column("num_entries").cast(pl.Int64) - carried.cast(pl.Int64)
         payload = frame.get_column("data").hash(_HASH_SEED).reinterpret(signed=True)
-        entry = frame.get_column("entry_id").str.to_integer(base=16, strict=False, dtype=pl.Int64)
+        # The last 60 bits of it.
+        entry = frame.get_column("entry_id").str.tail(15).str.to_integer(base=16, strict=False, dtype=pl.Int64)
         hashes = np.where(carried.is_null().to_numpy(), 0, payload.to_numpy())
         values = Values.of(frame, hashes, meanings)
         numbers = {name: _numbers(frame.get_column(name)) for name in _NUMBERS}

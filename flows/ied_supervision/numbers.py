@@ -14,5 +14,5 @@ UNKNOWN = -1
 
 
 def number_of(address: str) -> int:
-    """Number of a source address: its checksum, the same in every process."""
-    return zlib.crc32(address.encode())
+    """Number of a source address: its checksum, the same in every process, in capitals or not."""
+    return zlib.crc32(address.lower().encode())

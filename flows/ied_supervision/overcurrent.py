@@ -31,12 +31,14 @@ class Currents:
         count: measurements that it rests on.
         since: since when it is far exceeded, µs since 1970, 0 while it is not.
         tells: since when a device tells of trips, µs since 1970, 0 while it has not.
+        trip: 1 while the trip is on.
         tripped: when it had tripped last, µs since 1970.
     """
 
     usual: Ints
     count: Ints
     since: Ints
+    trip: Ints
     tells: Ints
     tripped: Ints
 
@@ -83,7 +85,12 @@ def follow(currents: Currents, messages: Messages, device: Ints, times: Limit) -
     most = np.broadcast_to(np.asarray(times, np.float64), len(currents.usual)).copy()
     _follow(currents.usual, currents.count, currents.since, m.block, m.received, m.current, most, since, usual)
     of = device[m.block]
-    told, on = np.flatnonzero(m.trip != UNKNOWN), np.flatnonzero(m.trip == 1)
+    told = np.flatnonzero(m.trip != UNKNOWN)
+    of_block, trip = m.block[told], m.trip[told]
+    begins = np.diff(of_block, prepend=-1) != 0
+    before = np.where(begins, currents.trip[of_block], np.roll(trip, 1))
+    on = told[(trip == 1) & (before != 1)]
+    currents.trip[of_block] = trip  # the last one of each block
     first = np.where(currents.tells > 0, currents.tells, np.iinfo(np.int64).max)
     np.minimum.at(first, of[told], m.received[told])
     untripped = np.zeros(n, np.int64)

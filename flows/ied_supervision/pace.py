@@ -190,6 +190,7 @@ def _follow(  # noqa: PLR0912 - one pass
                 step = entry[n] - last_entry[b] if last_entry[b] != UNKNOWN else 1
                 if counted[b] >= _COUNTED and step > 1:
                     out_left[n] = step - 1
+                    counted[b] = _COUNTED - 1  # one more that is left out, and it does not count them one by one
                 elif step != 0:
                     counted[b] = counted[b] + 1 if step == 1 else 0
                 last_entry[b] = entry[n]

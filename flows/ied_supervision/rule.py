@@ -34,7 +34,7 @@ SINGLE = 3
 """So many of a kind that soon follow one another are anomalies of their own; the next ones are the last one's."""
 
 AGAIN = 300 * SECOND
-"""So soon, µs, after the end of the one before."""
+"""So soon, µs, after the one before, and its hold."""
 
 
 @dataclass(frozen=True, slots=True)

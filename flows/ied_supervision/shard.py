@@ -94,6 +94,7 @@ class SupervisionShard:
         self._state = State()
         self._waiting: list[Messages] = []
         self._live: dict[str, Row] = {}  # the last row said of each anomaly before it was settled
+        self._stood: dict[str, Row] = {}  # and what had been settled of those of them that were over
 
     # ------------------------------------------------------------------- rounds
 
@@ -139,6 +140,7 @@ class SupervisionShard:
                 # The messages have become more, but those up to here as many as they were up to there.
                 row["revision"] = old["revision"]
                 row["revision"] += row != old
+        self._remember_settled(said)
         rows = [row for key, row in said.items() if row != self._live.get(key)]
         gone = self._taken_back(said, ahead, messages)
         # What was withdrawn may be said again: its revision is remembered until its time is settled.
@@ -164,12 +166,27 @@ class SupervisionShard:
                 continue
             revision = max(old["revision"] + 1, self._revision_ahead(messages, old))
             episode = lasting.get(key)
-            if episode is None:
+            if episode is None and key in self._stood:  # it was over, and another one has come since
+                rows.append({**self._stood[key], "revision": revision})
+            elif episode is None:
                 rows.append(_withdrawn(old, revision))
             else:  # it is there, but not as it was said
                 episode.revision = revision
                 rows.append(episode.row(old["severity"]))
         return rows
+
+    def _remember_settled(self, keys: Iterable[str]) -> None:
+        """Of anomalies that are said again what stood of them: later ones of their kind may take their place."""
+        self._stood = {key: row for key, row in self._stood.items() if key in self._live}
+        keys = {key for key in keys if key not in self._stood}
+        if not keys:
+            return
+        state = self._state
+        past = [*state.ended.values(), *state.past.values(), *(one.ended for one in state.stations.values())]
+        for episode in past:
+            if episode is not None and episode.anomaly_id in keys:
+                tuned = self._policy.of(episode.rule, episode.ied_id, episode.control_block or "")
+                self._stood[episode.anomaly_id] = episode.row(tuned.severity)
 
     def _settle(self, until: int, counts: dict[str, int]) -> list[Row]:
         if until <= self._state.until:
@@ -185,6 +202,8 @@ class SupervisionShard:
             old = self._live.get(row["anomaly_id"])
             if old is None:
                 continue
+            if row["anomaly_id"] in self._stood:
+                self._stood[row["anomaly_id"]] = row
             if row["revision"] > old["revision"]:
                 del self._live[row["anomaly_id"]]
             elif is_withdrawn(old):
@@ -218,17 +237,18 @@ class SupervisionShard:
     def remember(self, rows: Iterable[Row]) -> None:
         """Take for said what a process said ahead that was killed before it made a snapshot; in its order."""
         self._live |= {row["anomaly_id"]: row for row in rows}
+        self._remember_settled(self._live)
 
     def dump(self) -> bytes:
         """The state as bytes."""
         waiting = Messages.joined(self._waiting)
-        return pack((self.watermark, self._blocks.dump(), self._state, waiting, self._live))
+        return pack((self.watermark, self._blocks.dump(), self._state, waiting, self._live, self._stood))
 
     @classmethod
     def load(cls, rules: SupervisionRules, data: bytes) -> SupervisionShard:
         """A shard from its bytes."""
         shard = cls(rules)
-        shard.watermark, blocks, shard._state, waiting, shard._live = unpack(data)
+        shard.watermark, blocks, shard._state, waiting, shard._live, shard._stood = unpack(data)
         shard.watermark.delay = rules.delay
         shard._blocks = Blocks.load(rules.station_of(), blocks)
         shard._waiting = [waiting] if len(waiting) else []

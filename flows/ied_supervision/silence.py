@@ -21,6 +21,8 @@ _LEARNED = 6  # intervals, before a rhythm is known
 _NEW_RHYTHM = 3  # overlong intervals, between which nothing comes in the old rhythm, are a new one
 _REGULAR = 3  # so many of the long intervals, and half of them, are of the longest one's length, to the eighth part
 _LATE = 2  # rhythms that must have passed
+_OUTLIVED, _OUTLASTED = 32, 10  # so many shorter ones, and for so many times as long, are another rhythm
+_JITTER = 8  # a promised interval may be longer by this part
 _MANY = 64  # that are counted
 _FADE = 64  # a longest interval that is not reached again is forgotten by this part each time
 
@@ -54,6 +56,9 @@ class Rhythm:
         overlong: how many in a row were longer than that.
         regular: how many were of its length, to the eighth part, since it is the longest.
         irregular: how many others were longer than half of it.
+        long_at: end of the last one that was longer than half of it, µs since 1970.
+        since_then: longest one after that.
+        short: how many were shorter since.
         st_num: of the last message.
         sq_num: of the last message.
     """
@@ -65,6 +70,9 @@ class Rhythm:
     overlong: Ints
     regular: Ints
     irregular: Ints
+    long_at: Ints
+    since_then: Ints
+    short: Ints
     st_num: Ints
     sq_num: Ints
 
@@ -102,6 +110,9 @@ class Rhythm:
             self.overlong,
             self.regular,
             self.irregular,
+            self.long_at,
+            self.since_then,
+            self.short,
             self.st_num,
             self.sq_num,
             m.block,
@@ -137,6 +148,9 @@ def _follow(  # noqa: PLR0912 - one pass
     overlong: Ints,
     regular: Ints,
     irregular: Ints,
+    long_at: Ints,
+    since_then: Ints,
+    short: Ints,
     last_st: Ints,
     last_sq: Ints,
     block: Ints,
@@ -164,7 +178,7 @@ def _follow(  # noqa: PLR0912 - one pass
             live[b] = live_ms[n] * 1_000
             continue
         if promised[b] > 0:
-            live[b] = promised[b]
+            live[b] = promised[b] + promised[b] // _JITTER
             continue
         if gap > 0:
             silent = live[b] > 0 and gap > live[b]
@@ -172,10 +186,12 @@ def _follow(  # noqa: PLR0912 - one pass
                 overlong[b] += 1
             elif silent:
                 longest[b], overlong[b], regular[b], irregular[b] = gap, 0, _REGULAR, 0
+                long_at[b], since_then[b], short[b] = received[n], 0, 0
             else:
                 # What is sent in between, as events come, says nothing of the rhythm.
                 if 8 * gap > 9 * longest[b]:
                     longest[b], overlong[b], regular[b], irregular[b] = gap, 0, 1, 0
+                    long_at[b], since_then[b], short[b] = received[n], 0, 0
                 elif 2 * gap >= longest[b]:
                     if 8 * gap >= 7 * longest[b]:
                         regular[b] = min(regular[b] + 1, _MANY)
@@ -183,6 +199,14 @@ def _follow(  # noqa: PLR0912 - one pass
                         irregular[b] = min(irregular[b] + 1, _MANY)
                     longest[b] = max(gap, longest[b] - longest[b] // _FADE)
                     overlong[b] = 0
+                    long_at[b], since_then[b], short[b] = received[n], 0, 0
+                else:
+                    since_then[b] = max(since_then[b], gap)
+                    short[b] += 1
+                    if short[b] >= _OUTLIVED and received[n] - long_at[b] >= _OUTLASTED * longest[b]:
+                        # A single pause, or a rhythm that has become a faster one.
+                        longest[b], regular[b], irregular[b] = since_then[b], 1, 0
+                        long_at[b], since_then[b], short[b] = received[n], 0, 0
                 intervals[b] += 1
             if intervals[b] >= _LEARNED:
                 live[b] = _LATE * longest[b] if regular[b] >= max(_REGULAR, irregular[b]) else 0

@@ -25,6 +25,7 @@ class Together:
     Attributes:
         heard: messages of the station so far.
         silent: silent devices, and since when, µs since 1970.
+        slack: how much later each may have failed, µs.
         episode: the common cause, while there is one.
         members: the devices that are silent because of it.
         still: how many of them are silent now.
@@ -34,6 +35,7 @@ class Together:
 
     heard: int = 0
     silent: dict[int, int] = field(default_factory=dict)
+    slack: dict[int, int] = field(default_factory=dict)
     episode: Episode | None = None
     members: set[int] = field(default_factory=set)
     still: int = 0
@@ -43,7 +45,9 @@ class Together:
     def copy(self) -> Together:
         """A copy that can go its own way."""
         episode, ended = (None if one is None else one.copy() for one in (self.episode, self.ended))
-        return Together(self.heard, dict(self.silent), episode, set(self.members), self.still, self.began, ended)
+        return Together(
+            self.heard, dict(self.silent), dict(self.slack), episode, set(self.members), self.still, self.began, ended
+        )
 
 
 @dataclass(slots=True)

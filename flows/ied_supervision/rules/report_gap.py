@@ -38,7 +38,7 @@ def _jumps(m: Messages, before: Paced) -> Bools:
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
     m, p = seen.messages, seen.paced
-    before, sq_num = p.sq_before[n], m.sq_num[n]
+    before, sq_num = int(p.sq_before[n]), int(m.sq_num[n])
     if UNKNOWN not in (before, sq_num) and sq_num - before not in (0, 1):
         return {"expected": f"SqNum {before + 1}", "seen": f"SqNum {sq_num} at {seen.named(n)}"}
     expected = f"EntryID {p.entry_before[n] + 1:x}" if p.left_out[n] else f"an EntryID after {p.entry_before[n]:x}"

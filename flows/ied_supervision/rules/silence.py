@@ -18,7 +18,7 @@ RULE = Rule(
     "SILENCE",
     ALARM,
     "silent since {last_message}, {expected} was promised",
-    hold=60 * SECOND,
+    hold=300 * SECOND,
     limit=0.5,
     unit="s",
     returns=True,

@@ -54,7 +54,7 @@ def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
     nth = 0
     before: int | None = None
     for since, until in silences:
-        nth = nth + 1 if before is not None and since - before <= 60 * SECOND else 1
+        nth = nth + 1 if before is not None and since - before <= 300 * SECOND else 1
         if nth > 3:
             anomalies[-1].append((since, until))
         else:
@@ -68,7 +68,7 @@ def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
 
 def _learned(mine: list[Message], last: Message) -> int | None:
     """Twice the longest usual interval up to a message, once six were seen, most of the long ones about as long."""
-    longest = intervals = regular = irregular = 0
+    longest = intervals = regular = irregular = long_at = since_then = short = 0
     live: int | None = None
     for one, following in pairwise(mine):
         if following.received > last.received:
@@ -79,9 +79,16 @@ def _learned(mine: list[Message], last: Message) -> int | None:
         intervals += 1
         if 8 * gap > 9 * longest:
             longest, regular, irregular = gap, 1, 0
+            long_at, since_then, short = following.received, 0, 0
         elif 2 * gap >= longest:
             regular, irregular = (regular + 1, irregular) if 8 * gap >= 7 * longest else (regular, irregular + 1)
             longest = max(gap, longest - longest // 64)
+            long_at, since_then, short = following.received, 0, 0
+        else:
+            since_then, short = max(since_then, gap), short + 1
+            if short >= 32 and following.received - long_at >= 10 * longest:
+                longest, regular, irregular = since_then, 1, 0
+                long_at, since_then, short = following.received, 0, 0
         live = 2 * longest if intervals >= 6 and regular >= max(3, irregular) else None
     return live
 
@@ -109,8 +116,8 @@ def _from_zero(mine: list[Message], state: Message) -> bool:
     for one, two in pairwise(mine):
         if two.received >= state.received:
             break
-        if one.st is not None and two.st == one.st + 1 and two.sq in ((0,) if zero else (0, 1)):
-            zero = two.sq == 0
+        if None not in (one.st, two.st) and one.st != two.st:
+            zero = two.st == one.st + 1 and two.sq == 0  # type: ignore[operator]
     return zero
 
 
@@ -125,7 +132,7 @@ def _held(block: str, kind: str, shown: list[int], mine: list[Message], hold: in
         over = (episode[-1] + hold < newest + 1 and any(one > episode[-1] for one in others)) or bool(shown)
         end = START + episode[-1] if over else None
         found.append((block, kind, START + episode[0], end, len(episode)))
-    return _together(found)
+    return _together(found, hold)
 
 
 def _until_gone(
@@ -150,16 +157,16 @@ def _until_gone(
         over = gone is not None and newest - gone > 10 * SECOND
         end = START + gone if over and gone is not None else None
         found.append((block, kind, START + episode[0], end, len(episode)))
-    return _together(found)
+    return _together(found, 0)
 
 
-def _together(found: list[Finding]) -> set[Finding]:
+def _together(found: list[Finding], hold: int) -> set[Finding]:
     """From the fourth on that follow one another within five minutes they are the third one's."""
     joined: list[Finding] = []
     nth = 0
     for one in found:
         before = joined[-1] if joined else None
-        soon = before is not None and before[3] is not None and one[2] - before[3] <= 300 * SECOND
+        soon = before is not None and before[3] is not None and one[2] - before[3] <= hold + 300 * SECOND
         nth = nth + 1 if soon else 1
         if before is not None and nth > 3:
             joined[-1] = (*before[:3], one[3], before[4] + one[4])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from tests.flows.ied_supervision.station import MINUTE, Message, goose, report, run
+from tests.flows.ied_supervision.station import MINUTE, SECOND, Message, goose, report, run
 from tests.flows.ied_supervision.test_rules import evidence, kinds
 
 
@@ -21,6 +21,22 @@ def test_the_first_message_of_a_state_is_missed_where_states_begin_with_0() -> N
 def test_states_of_a_publisher_that_counts_from_1_are_complete() -> None:
     made = goose(until=2 * MINUTE, changes=[20_500_000, 60_500_000], sq=1)
     assert run([replace(one, sq=one.sq + 1) if one.st != 1 and one.sq is not None else one for one in made]).is_empty()
+
+
+def test_after_a_restart_states_may_begin_with_another_number() -> None:
+    before = goose(until=MINUTE, changes=[20_500_000])
+    after = [
+        replace(one, sq=(one.sq or 0) + 1)
+        for one in goose(since=80 * SECOND, until=4 * MINUTE, changes=[at * SECOND + 500_000 for at in (100, 130, 160)])
+    ]
+    assert kinds(run([*before, *after])) == {"SILENCE", "RESTARTED"}
+
+
+def test_who_no_longer_counts_entries_one_by_one_leaves_none_out() -> None:
+    made = [replace(one, entry=f"{n if n < 40 else 2 * n:016x}") for n, one in enumerate(report(until=20 * MINUTE), 1)]
+    found = run(made)
+    assert kinds(found) == {"REPORT_GAP"}
+    assert found["message_count"].to_list() == [1]
 
 
 def test_a_message_that_was_overtaken_is_not_said_to_have_come_twice() -> None:

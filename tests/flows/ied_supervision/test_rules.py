@@ -495,6 +495,18 @@ def test_an_address_other_than_expected_is_foreign_from_the_first_message_on() -
     assert (said["expected"], said["seen"], said["accused_messages"]) == (wrong, right, "0")
 
 
+def test_the_address_that_is_expected_is_the_genuine_one_even_if_it_comes_later() -> None:
+    right, wrong = "02:00:00:00:00:0A", "02:00:00:00:00:99"
+    foreign = [replace(one, address=wrong, st=7, received=one.received + 300_000) for one in goose(until=3 * MINUTE)]
+    genuine = [replace(one, address=right) for one in goose(until=3 * MINUTE) if one.received >= MINUTE]
+    found = run([*foreign, *genuine], expected=(Expected(source_address=right.lower()),))
+    assert kinds(found) == {"FOREIGN_ADDRESS", "RIVAL_PUBLISHER"}
+    said = evidence(found, "RIVAL_PUBLISHER")
+    assert (said["false_address"], said["confidence"]) == (wrong, "1.000")
+    after = [one for one in foreign if one.received > MINUTE]
+    assert said["accused_messages"] == str(len(after))
+
+
 def test_every_rule_is_explained() -> None:
     for kind in all_rules():
         assert "Clause: IEC" in explanation(kind)
@@ -632,15 +644,15 @@ def test_a_fault_current_without_a_trip() -> None:
     chance = random.Random(5)
 
     def fault(at: int) -> float:
-        return 4_000 if 120 * SECOND <= at < 130 * SECOND else chance.uniform(70, 90)
+        return 4_000 if 120 * SECOND <= at < 150 * SECOND else chance.uniform(70, 90)
 
     calm, tripped, done = ("on", "false", "false"), ("off", "true", "true"), ("off", "false", "false")
     currents = _measuring(5 * MINUTE, fault)
     found = run([*currents, *_protection((0, calm))])
     assert kinds(found) == {"OVERCURRENT_WITHOUT_TRIP"}
     assert found["start_time"].dt.timestamp("us").to_list() == [START + 120 * SECOND]
-    assert found["detected_time"].dt.timestamp("us").to_list() == [START + 122 * SECOND]
-    assert evidence(found, "OVERCURRENT_WITHOUT_TRIP")["seen"].startswith("4000.0 A for 2.0 s")
+    assert found["detected_time"].dt.timestamp("us").to_list() == [START + 135 * SECOND]
+    assert evidence(found, "OVERCURRENT_WITHOUT_TRIP")["seen"].startswith("4000.0 A for 15.0 s")
     assert run([*currents, *_protection((0, calm), (120 * SECOND, tripped), (131 * SECOND, done))]).is_empty()
     assert run(currents).is_empty()  # it tells of no trips
     assert run([*currents, *_protection((0, calm))], Override("OVERCURRENT_*", limit=60)).is_empty()
