@@ -22,8 +22,9 @@ severity = "INFO"
 hold_seconds = 300
 ```
 
-Three anomalies of one kind and control block that follow one another within five minutes are three; those that go on to
-follow are the third one's, which is raised again: its `message_count` goes on, its `end_time` is taken back.
+Three anomalies of one kind and control block that follow one another within five minutes and the rule's own
+time are three; those that go on to follow are the third one's, which is raised again: its `message_count` goes on, its
+`end_time` is taken back.
 """
 
 

@@ -1,8 +1,8 @@
 """A device that tells of trips measures a fault current, and does not trip.
 
 The limit says how many times the usual current that is, which is learned from what the block has measured; it must last
-for fifteen seconds, longer than any
-grading time. Where pickups are told see PICKUP_WITHOUT_TRIP, which needs no amperes.
+for fifteen seconds, longer than any grading time. Where pickups are told see PICKUP_WITHOUT_TRIP, which needs no
+amperes.
 
 Clause: IEC 61850-7-4, MMXU.A and P….Op; IEC 60255-151, operate times.
 

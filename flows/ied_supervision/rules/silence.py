@@ -1,9 +1,11 @@
 """A control block is silent for longer than its messages promise, or than it has ever been.
 
-A GOOSE message says how long it holds, timeAllowedtoLive. Reports and health come in a rhythm that is learned; twice
-the longest usual interval is silence. The limit is what is granted beyond, in seconds. Raised by event time, while the
-device is silent; cleared by the first message. Three silences that follow one another within the time given below are
-three anomalies; those that go on to follow are the third one's, which is raised again: message_count says how often.
+A GOOSE message says how long it holds, timeAllowedtoLive. Reports and health come in a rhythm that is learned: twice
+the longest usual interval is silence; or the settings say it (interval_seconds of ied_supervision.expected): an eighth
+more is. What comes only with events is never silent. The limit is what is granted beyond, in seconds. Raised by event
+time, while the device is silent; cleared by the first message. Three silences that follow one another within the time
+given below are three anomalies; those that go on to follow are the third one's, which is raised again: message_count
+says how often.
 
 Clause: IEC 61850-8-1, 18.1.2.5 (timeAllowedtoLive); IEC 61850-7-2, 17.2.3.2.2.10 (integrity period).
 
