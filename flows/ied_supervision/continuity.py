@@ -51,7 +51,8 @@ _FIELDS = (
     "interval",
     "skipped_sq",
     "skipped_received",
-    "from_zero",
+    "begins_with",
+    "lost_first",
     *(f"part_{n}" for n in range(PARTS)),
 )
 _F = {name: place for place, name in enumerate(_FIELDS)}
@@ -80,7 +81,8 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _INTERVAL,
     _SKIPPED_SQ,
     _SKIPPED_RECEIVED,
-    _FROM_ZERO,
+    _BEGINS_WITH,
+    _LOST_FIRST,
 ) = range(len(_FIELDS) - PARTS)
 _PART = len(_FIELDS) - PARTS
 
@@ -95,6 +97,7 @@ _COPIED_US = 50_000  # a copy by another way through the network is not later th
 _HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
 _FEW_STATES = 4  # that a publisher has had when it is first heard after a restart
 _LAST = 0xFFFF_FFFF
+_ZERO, _ONE = 1, 2  # with what sqNum the last state has begun
 _UNSET = 946_684_800_000_000  # µs: a clock before 2000 has never been set
 
 # Strikes against a line, in thousandths of a logarithm of the odds.
@@ -333,7 +336,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_how, this_rank = NEXT, 9
             elif same_state and _follows(sq, line[_SQ]):
                 this_how, this_rank = NEXT, 9 if same_data else 5
-            elif begins and t > line[_TIME] and sq > 0 and line[_FROM_ZERO] == 1:
+            elif begins and t > line[_TIME] and sq > 0 and line[_BEGINS_WITH] == _ZERO:
                 this_how, this_rank, this_lost = LOST_STATE, 5 if same_data else 8, 1
             elif begins and t > line[_TIME]:
                 this_how, this_rank = STATE, 5 if same_data else 8
@@ -346,7 +349,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             elif same_state and 0 < missed <= _MOST_LOST:
                 this_how, this_rank, this_lost = LOST, 6 if same_data else 0, missed
             elif line[_ST] < st <= line[_ST] + 50 and t > line[_TIME]:
-                this_how, this_rank, this_lost = LOST_STATE, 4, st - line[_ST] - 1 + sq
+                this_how, this_rank, this_lost = LOST_STATE, 4, st - line[_ST] - 1 + sq - (line[_BEGINS_WITH] == _ONE)
             # More than can have been sent in the time, even in the publisher's own rhythm.
             gone = now - line[_RECEIVED]
             beats = 3 * gone // (2 * period[b]) if period[b] else 0
@@ -452,8 +455,11 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = line[_ST], line[_SQ], line[_RECEIVED]
             out_parted[n, 3] = line[_ADDRESS]
             gap = now - line[_SKIPPED_RECEIVED]
-        if how == REPEATED and not overtaken and line[_SKIPPED_RECEIVED] > 0 and line[_SKIPPED_SQ] < sq < line[_SQ]:
-            how = OVERTAKEN  # by a later one on the way, and missed before
+        missed_before = line[_SKIPPED_RECEIVED] > 0 and line[_SKIPPED_SQ] < sq < line[_SQ]
+        missed_before |= line[_LOST_FIRST] == 1 and sq == 0
+        if how == REPEATED and not overtaken and missed_before:
+            how = OVERTAKEN  # by a later one on the way
+            line[_LOST_FIRST] = 0 if sq == 0 else line[_LOST_FIRST]
         if how == LOST:
             line[_SKIPPED_SQ], line[_SKIPPED_RECEIVED] = line[_SQ], line[_RECEIVED]
         elif how not in (NEXT, OVERTAKEN) or returned:
@@ -466,7 +472,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_B_RECEIVED], line[_B_PAYLOAD] = line[_RECEIVED], line[_PAYLOAD]
                 line[_B_COUNT] = line[_TRUNK] + line[_COUNT]
             # So does the next state, too, else its first message is missed.
-            line[_FROM_ZERO] = how == STATE and sq == 0
+            line[_BEGINS_WITH] = (_ZERO if sq == 0 else _ONE) if how == STATE else 0
+            line[_LOST_FIRST] = how == LOST_STATE and sq == 1
             if begun and how != FORK:
                 line[_KEPT] = line[_MISSED] = 0
             # Where the state before began with old data, this one only says so, too.

@@ -43,6 +43,7 @@ class Pace:
         sq_num: of the report before, ``UNKNOWN`` before the first.
         entry: entry id of the report before.
         counted: how many entry ids in a row were each the one after that before.
+        stood: how many reports in a row had the time of the one before.
     """
 
     queue: Ints
@@ -56,6 +57,7 @@ class Pace:
     sq_num: Ints
     entry: Ints
     counted: Ints
+    stood: Ints
 
     @classmethod
     def none(cls) -> Pace:
@@ -130,6 +132,7 @@ def follow(
         pace.sq_num,
         pace.entry,
         pace.counted,
+        pace.stood,
         messages.block,
         messages.received,
         messages.time,
@@ -161,6 +164,7 @@ def _follow(  # noqa: PLR0912 - one pass
     last_sq: Ints,
     last_entry: Ints,
     counted: Ints,
+    stood: Ints,
     block: Ints,
     received: Ints,
     times: Ints,
@@ -200,7 +204,13 @@ def _follow(  # noqa: PLR0912 - one pass
         # What is delivered in one go has been buffered together, and its delay is no clock's.
         alike = _AGREES_US + (now - told_at[b]) // _DRIFTS
         agrees = abs(delay - last_offset[b]) <= alike and now - told_at[b] >= _APART_US
-        if certain[b] >= _CERTAIN and times[n] == last_time[b] and now - told_at[b] >= _APART_US:
+        # What has never moved is known of reports: health may carry the time of its last change.
+        stands = st_num[n] == UNKNOWN and sq_num[n] != UNKNOWN and times[n] == last_time[b]
+        if now - told_at[b] >= _APART_US:
+            stood[b] = stood[b] + 1 if stands else 0
+        if certain[b] < _CERTAIN and stood[b] >= _CERTAIN:
+            out_off[n] = -delay
+        elif certain[b] >= _CERTAIN and times[n] == last_time[b] and now - told_at[b] >= _APART_US:
             out_off[n] = offset[b] - delay  # it stands still
         elif certain[b] == 0 or (certain[b] < _CERTAIN and not agrees):
             offset[b], certain[b] = delay, 1

@@ -39,6 +39,25 @@ def test_who_no_longer_counts_entries_one_by_one_leaves_none_out() -> None:
     assert found["message_count"].to_list() == [1]
 
 
+def test_the_first_message_of_a_state_that_was_overtaken_is_not_said_to_have_come_twice() -> None:
+    made = goose(until=2 * MINUTE, changes=[20_500_000, 60_500_000])
+    first = next(one for one in made if (one.st, one.sq) == (3, 0))
+    second = next(one for one in made if (one.st, one.sq) == (3, 1))
+    swapped = {first: replace(first, received=second.received + 2_000)}
+    assert kinds(run([swapped.get(one, one) for one in made])) == {"SEQUENCE_GAP"}
+
+
+def test_of_a_publisher_that_counts_from_1_the_right_number_is_missed() -> None:
+    made = goose(until=2 * MINUTE, changes=[20_500_000, 60_500_000, 80_500_000], sq=1)
+    made = [replace(one, sq=one.sq + 1) if one.st != 1 and one.sq is not None else one for one in made]
+    found = run([one for one in made if (one.st, one.sq) != (3, 1)])
+    assert evidence(found, "SEQUENCE_GAP")["seen"] == "1 messages missing"
+
+
+def test_the_time_of_reports_that_has_never_moved_is_a_wrong_clock() -> None:
+    assert kinds(run([replace(one, time=-5_000) for one in report(until=30 * MINUTE)])) == {"CLOCK_OFFSET"}
+
+
 def test_a_message_that_was_overtaken_is_not_said_to_have_come_twice() -> None:
     made = goose(until=MINUTE, changes=[30_300_000])
     state = next(one for one in made if one.st == 2)
