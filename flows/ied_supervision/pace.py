@@ -24,6 +24,7 @@ _AGREES_US = 100_000  # two offsets that differ by less are of one clock; what h
 _DRIFTS = 5_000  # a clock that nobody sets drifts by less than this part, 200 ppm
 _ADOPT_US = 86_400_000_000  # an offset that has stood still for so long is the usual one,
 _NEARER_US = 3_600_000_000  # or for so long, where it is nearer to none: the clock has been put right
+_MOST_JITTER_US = 2_000_000  # more is a step, or a delivery after a failure
 _COUNTED = 16  # entry ids that were counted one by one, from which on one that is left out is missed
 
 
@@ -44,6 +45,7 @@ class Pace:
         entry: entry id of the report before.
         counted: how many entry ids in a row were each the one after that before.
         stood: how many reports in a row had the time of the one before.
+        jitter: by how much the delays of two messages in a row differ on the mean, µs.
     """
 
     queue: Ints
@@ -58,6 +60,7 @@ class Pace:
     entry: Ints
     counted: Ints
     stood: Ints
+    jitter: Ints
 
     @classmethod
     def none(cls) -> Pace:
@@ -133,6 +136,7 @@ def follow(
         pace.entry,
         pace.counted,
         pace.stood,
+        pace.jitter,
         messages.block,
         messages.received,
         messages.time,
@@ -165,6 +169,7 @@ def _follow(  # noqa: PLR0912 - one pass
     last_entry: Ints,
     counted: Ints,
     stood: Ints,
+    jitter: Ints,
     block: Ints,
     received: Ints,
     times: Ints,
@@ -225,4 +230,9 @@ def _follow(  # noqa: PLR0912 - one pass
                 since[b], other[b] = now, delay
             elif now - since[b] >= (_NEARER_US if abs(delay) < abs(offset[b]) else _ADOPT_US):
                 offset[b], since[b] = delay, 0
+        # Where deliveries take now longer, now shorter, two alike by chance tell of no clock.
+        if abs(out_off[n]) <= 4 * jitter[b]:
+            out_off[n] = 0
+        if certain[b] > 0 and last_time[b] != times[n]:
+            jitter[b] += (min(abs(delay - last_offset[b]), _MOST_JITTER_US) - jitter[b]) // 16
         last_offset[b], told_at[b], last_time[b] = delay, now, times[n]

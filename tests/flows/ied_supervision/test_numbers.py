@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import polars as pl
@@ -56,6 +57,12 @@ def test_of_a_publisher_that_counts_from_1_the_right_number_is_missed() -> None:
 
 def test_the_time_of_reports_that_has_never_moved_is_a_wrong_clock() -> None:
     assert kinds(run([replace(one, time=-5_000) for one in report(until=30 * MINUTE)])) == {"CLOCK_OFFSET"}
+
+
+def test_deliveries_that_take_now_longer_now_shorter_tell_of_no_clock() -> None:
+    chance = random.Random(2)
+    made = report(until=24 * 60 * MINUTE, every=5 * MINUTE)
+    assert run([replace(one, received=one.received + chance.randrange(2 * SECOND)) for one in made]).is_empty()
 
 
 def test_a_message_that_was_overtaken_is_not_said_to_have_come_twice() -> None:
