@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from flows.ied_supervision import contradictions, overcurrent, pace
+from flows.ied_supervision.baseline import FIELDS
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
 from flows.ied_supervision.continuity import STATE, Walked, walk
@@ -72,13 +73,16 @@ class _Round:
         state, m = self.state, self.messages
         self.moments = moments = Moments(m, state.ordinal.copy(), self.settled)
         last_before = state.rhythm.last.copy()
-        walked = walk(state.lines, m, self.policy.expected_addresses(self.blocks.names))
+        expected = self.policy.expectations(self.blocks.names)
+        addresses = (
+            np.full(len(self.blocks), UNKNOWN) if expected is None else expected[:, FIELDS.index("address")].copy()
+        )
+        walked = walk(state.lines, m, addresses)
         genuine = walked.genuine & (m.simulation != 1)
         # A report carries those entries that have changed, a GOOSE message all of its data set.
         entries = np.where(m.st_num == UNKNOWN, UNKNOWN, m.num_entries)
         values = np.column_stack([m.conf_rev, entries, m.app_id, m.address])
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
-        expected = self.policy.expectations(self.blocks.names)
         if expected is not None:
             due = expected[m.block]
             # Of a report's entries none are counted.
@@ -93,8 +97,8 @@ class _Round:
         device = np.array(self.blocks.device, np.int64)
         far = overcurrent.follow(state.currents, own, device, self.policy.limits(OVERCURRENT, self.blocks.names))
         told = contradictions.follow(state.told, own)
-        addresses = ChainMap(self.blocks.addresses, self.policy.addresses)
-        seen = Seen(m, walked, paced, told, far, usual, addresses)
+        named = ChainMap(self.blocks.addresses, self.policy.addresses)
+        seen = Seen(m, walked, paced, told, far, usual, named)
         awaited = state.rhythm.follow(m, genuine, self.policy.promised(self.blocks.names))
         for rule in all_rules().values():
             if rule.shows is not None:

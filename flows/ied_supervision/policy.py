@@ -127,13 +127,6 @@ class Policy:
             self._expected.append(list(row.values()))
         return np.array(self._expected, np.int64).reshape(-1, len(FIELDS))
 
-    def expected_addresses(self, blocks: Sequence[tuple[str, str]]) -> Ints:
-        """Number of the source address that each block must have, ``UNKNOWN`` where nothing says; [blocks]."""
-        expected = self.expectations(blocks)
-        if expected is None:
-            return np.full(len(blocks), UNKNOWN, np.int64)
-        return np.ascontiguousarray(expected[:, FIELDS.index("address")])
-
     @property
     def addresses(self) -> dict[int, str]:
         """Source addresses that are expected, by their numbers."""
