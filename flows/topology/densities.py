@@ -14,6 +14,7 @@ _BLOCK = 8  # signals that are taken at once: as many numbers as a processor mul
 def forms(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no other with arrays
     voltages: Floats,
     powers: Floats,
+    slopes: Floats,
     rows: Ints,
     bounds: Ints,
     asked: Ints,
@@ -28,7 +29,8 @@ def forms(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
 
     Args:
         voltages: centred, V, NaN where unknown; [S, L].
-        powers: what the meters' own draws may cause, V at one standard deviation of the slopes; [S, L, 2].
+        powers: the meters' own, centred, kW and kvar; [S, L, 2].
+        slopes: by which standard deviations they may move the voltage, V/kW and V/kvar; [2].
         rows: the signals that are asked about, group by group; [m].
         bounds: where each group begins, and the last one's end; [G + 1].
         asked: the places that a group is asked about, -1 for none; [G, q].
@@ -57,8 +59,8 @@ def forms(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                     for window in range(windows):
                         value = voltages[row, window] - centre[place, window]
                         rest[window, lane] = value
-                        active[window, lane] = powers[row, window, 0]
-                        reactive[window, lane] = powers[row, window, 1]
+                        active[window, lane] = powers[row, window, 0] * slopes[0]
+                        reactive[window, lane] = powers[row, window, 1] * slopes[1]
                         if np.isfinite(value):
                             total += value
                             count += 1

@@ -10,8 +10,16 @@ from flows.topology.signals import Floats, Ints
 
 @compiled
 def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other with arrays
-    voltages: Floats, powers: Floats, heads: Floats, rows: Ints, bounds: Ints, damping: float
-) -> tuple[Floats, Floats]:
+    voltages: Floats,
+    powers: Floats,
+    slopes: Floats,
+    heads: Floats,
+    rows: Ints,
+    bounds: Ints,
+    damping: float,
+    centre: Floats,
+    scatter: Floats,
+) -> None:
     """The middles of places, and the scatter of their members' deviations from them.
 
     The middle is the median of the voltages known at a window, 0 where none is. Of a member's deviation its own mean
@@ -19,18 +27,16 @@ def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other wi
 
     Args:
         voltages: of the meters' terminals, centred, V, NaN where unknown; [S, L].
-        powers: what the meters' own draws may cause, V at one standard deviation of the slopes; [S, L, 2].
+        powers: the meters' own, centred, kW and kvar; [S, L, 2].
+        slopes: by which standard deviations they may move the voltage, V/kW and V/kvar; [2].
         heads: voltages of head meters, which have no power of their own; [H, L].
         rows: the members of one place after the other: n < S is a terminal's row, S + n that of a head; [K].
         bounds: where the members of each place begin, and the last one's end; [C + 1].
         damping: V², by which, beside what a deviation varies itself, slopes are drawn to zero.
-
-    Returns:
-        Middles, V, [C, L], and sums of the products of deviations, V², [C, L, L].
+        centre: gets the middles, V; [C, L].
+        scatter: the products of deviations, V², are added to it; [C, L, L].
     """
     places, windows, terminals = len(bounds) - 1, voltages.shape[1], len(voltages)
-    centre = np.zeros((places, windows))
-    scatter = np.zeros((places, windows, windows))
     column = np.empty(len(rows))
     rest, active, reactive = np.empty(windows), np.empty(windows), np.empty(windows)
     for place in range(places):
@@ -42,6 +48,7 @@ def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other wi
                 if np.isfinite(value):
                     column[count] = value
                     count += 1
+            centre[place, window] = 0.0
             if count:
                 ordered = np.sort(column[:count])
                 centre[place, window] = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
@@ -51,8 +58,8 @@ def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other wi
             for window in range(windows):
                 value = voltages[row, window] if row < terminals else heads[row - terminals, window]
                 rest[window] = value - centre[place, window]
-                active[window] = powers[row, window, 0] if row < terminals else 0.0
-                reactive[window] = powers[row, window, 1] if row < terminals else 0.0
+                active[window] = powers[row, window, 0] * slopes[0] if row < terminals else 0.0
+                reactive[window] = powers[row, window, 1] * slopes[1] if row < terminals else 0.0
                 if np.isfinite(value):
                     total += rest[window]
                     count += 1
@@ -89,4 +96,3 @@ def deviations(  # noqa: PLR0912 - one pass, and compiled code calls no other wi
             for one in range(windows):
                 for other in range(windows):
                     scatter[place, one, other] += rest[one] * rest[other]
-    return centre, scatter

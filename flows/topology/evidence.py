@@ -62,14 +62,12 @@ class Span:
             least: share of the windows that must have a voltage, of all meters or each; [n].
         """
         voltages, powers = slots.span(rows, begin, end)
-        known = np.isfinite(voltages).mean(axis=0) >= np.broadcast_to(least, len(rows))[:, None]
-        terminals = np.where(known[:, 0], 1 + known[:, 1] + (known[:, 1] & known[:, 2]), 1)
         at_heads, _ = slots.span(head_rows, begin, end)
         heads = np.stack([centred(at_heads[:, :, phase].T) for phase in range(3)], axis=1)
         single = (near.phase >= 0).astype(float)
         named = np.bincount(near.transformer, single, len(near.transformers)) >= LEAST_MEMBERS
         phased = named | np.isfinite(heads[:, 1:]).any(axis=(1, 2))
-        return cls(Signals.of(voltages, powers, terminals, least), heads, phased)
+        return cls(Signals.of(voltages, powers, None, least), heads, phased)
 
 
 def members(span: Span, record: Record, order: Ints) -> Ints:

@@ -16,7 +16,9 @@ import polars as pl
 from flows.streaming.event_time import to_micros
 from flows.streaming.identifiers import CodeMap, codes_of
 from flows.streaming.registers import usable
-from flows.topology.signals import Floats, Ints, filled
+from flows.topology.cutting import cut, increments
+from flows.topology.signals import Floats, Ints
+from flows.topology.threads import in_threads, pieces
 
 VOLTAGES = ("voltage_l1_v", "voltage_l2_v", "voltage_l3_v")
 REACTIVE = "reactive_power_kvar"
@@ -25,7 +27,7 @@ READING = ("time", "import_kwh", "export_kwh", *VOLTAGES, REACTIVE, "quality")
 
 _NONE = np.iinfo(np.int32).max
 _LEAST_ROOM = 64
-_AT_ONCE = 8192  # meters whose gaps are filled together: what that takes in between is several times as large
+_AT_ONCE = 8192  # meters that a thread takes at once
 
 
 class Slots:
@@ -56,11 +58,6 @@ class Slots:
         self.register: Floats = np.full((meters, slots), np.nan)
         self.reactive: npt.NDArray[np.float32] = np.full((meters, slots), np.nan, np.float32)
         self._off: npt.NDArray[np.int32] = np.full((meters, slots), _NONE, np.int32)
-
-    @property
-    def end(self) -> int:
-        """The first slot for which there is no room; 0 when there is nothing yet."""
-        return 0 if self.first is None else self.first + self.register.shape[1]
 
     def rows(self, meters: list[str]) -> Ints:
         """Where meters are, -1 for those never seen."""
@@ -188,9 +185,18 @@ class Slots:
             Volts, [end - begin, n, 3], and net kW from register to register and kvar, [end - begin, n, 2]; NaN where
             unknown.
         """
-        volts = self._cut(self.voltage, rows, begin, end)
-        both = np.stack([self.powers(rows, begin, end), self._cut(self.reactive, rows, begin, end)], axis=2)
-        return volts.transpose(1, 0, 2), both.transpose(1, 0, 2)
+        windows, offset = end - begin, begin - (self.first or 0)
+        volts, powers = np.empty((len(rows), windows, 3)), np.empty((len(rows), windows, 2))
+        flat = self.voltage.reshape(len(self.voltage), 3 * self.voltage.shape[1])
+
+        def part(some: slice) -> None:
+            cut(flat, rows[some], 3 * offset, volts[some].reshape(-1, 3 * windows))
+            increments(self.register, rows[some], offset, powers[some, :, 0])
+            cut(self.reactive, rows[some], offset, powers[some, :, 1])
+
+        in_threads(part, pieces(len(rows), _AT_ONCE))
+        powers[:, :, 0] /= self._hours
+        return volts.transpose(1, 0, 2), powers.transpose(1, 0, 2)
 
     def powers(self, rows: Ints, begin: int, end: int) -> Floats:
         """Net powers of meters over slots [begin, end) from register to register, kW, NaN where unknown; [n, L].
@@ -200,22 +206,17 @@ class Slots:
             begin: first slot.
             end: the slot after the last one.
         """
-        power = np.empty((len(rows), end - begin))
-        for start in range(0, len(rows), _AT_ONCE):
-            some = slice(start, start + _AT_ONCE)
-            register = filled(self._cut(self.register, rows[some], begin - 1, end))
-            np.subtract(register[:, 1:], register[:, :-1], out=power[some])
-        power /= self.interval / 3.6e9
-        return power
+        powers = np.empty((len(rows), end - begin))
+        offset = begin - (self.first or 0)
+        in_threads(
+            lambda some: increments(self.register, rows[some], offset, powers[some]), pieces(len(rows), _AT_ONCE)
+        )
+        powers /= self._hours
+        return powers
 
-    def _cut(self, matrix: npt.NDArray[Any], rows: Ints, begin: int, end: int) -> Floats:
-        first = self.first or 0
-        low, high = max(begin, first), max(min(end, self.end), begin, first)
-        found = np.full((len(rows), end - begin, *matrix.shape[2:]), np.nan)
-        if high > low and len(matrix):
-            found[:, low - begin : high - begin] = matrix[rows, low - first : high - first]
-        found[rows < 0] = np.nan
-        return found
+    @property
+    def _hours(self) -> float:
+        return self.interval / 3.6e9
 
     # ------------------------------------------------------------------- recovery
 

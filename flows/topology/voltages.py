@@ -15,15 +15,15 @@ using co-association matrix ensemble clustering" (IET Smart Grid 3, 2020).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from flows.topology.densities import forms
 from flows.topology.deviations import deviations
 from flows.topology.signals import Floats, Ints
+from flows.topology.threads import THREADS, in_threads, pieces, shares
 
 LEAST_MEMBERS = 3
 SLOPES = np.array([3.0, 0.3])
@@ -35,8 +35,8 @@ PRIOR = 2.0
 DF = 24.0
 """Degrees of freedom of a deviation (Student's t): covariances that few members tell are not believed to the end."""
 _WITHOUT = 1e-3  # the least part of a member that the others leave
-_THREADS = 2
 _AT_ONCE = 256  # places whose matrices are inverted together
+_ROWS = 8192  # signals that a thread compares at once, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +90,28 @@ class Places:
         order = np.argsort(here, kind="stable")
         rows = order[np.searchsorted(here[order], 0) :]
         bounds = np.append(0, np.cumsum(count[some]))
-        centre, scatter = deviations(voltages, powers * SLOPES, heads, rows, bounds, variance)
         windows = voltages.shape[1]
+        centre, scatter = np.empty((len(some), windows)), np.zeros((len(some), windows, windows))
+
+        def deviate(part: slice) -> None:
+            ends = bounds[part.start : part.stop + 1]
+            deviations(voltages, powers, SLOPES, heads, rows, ends, variance, centre[part], scatter[part])
+
+        in_threads(deviate, shares(np.searchsorted(bounds, np.linspace(0, len(rows), THREADS + 1)).tolist()))
         # The covariance of deviations that places have on the whole.
         usual = scatter.sum(axis=0) / max(len(rows), 1)
         weight = count[some] + PRIOR
         logdet = np.empty(len(some))
-        for start in range(0, len(some), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
+
+        def invert(part: slice) -> None:
             covariance = (scatter[part] + PRIOR * usual) / weight[part, None, None]
             covariance[:, np.arange(windows), np.arange(windows)] += variance
             factor = np.linalg.cholesky(covariance)
             inverse = np.linalg.inv(factor)
             logdet[part] = 2 * np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
             scatter[part] = inverse.transpose(0, 2, 1) @ inverse
+
+        in_threads(invert, pieces(len(some), _AT_ONCE))
         return cls(index, centre, scatter, logdet, 1 / weight)
 
     def row(self, number: Ints) -> Ints:
@@ -122,28 +130,38 @@ class Places:
             asked: numbers of the places that a group is asked about; [G, q].
             member: number of the place of which each is a member: there it is compared with the others, -1; [m].
         """
-        found = np.full((7, len(rows), asked.shape[1]), np.nan)
-        place, powers = self.row(asked), powers * SLOPES
+        place = self.row(asked)
+        likelihood, misfit = np.empty((2, len(rows), asked.shape[1]))
 
         def part(groups: slice) -> None:
-            ends = slice(groups.start, groups.stop + 1)
-            forms(voltages, powers, rows, bounds[ends], place[groups], self.centre, self.precision, found)
+            ends = bounds[groups.start : groups.stop + 1]
+            some = slice(ends[0], ends[-1])
+            found = np.full((7, some.stop - some.start, asked.shape[1]), np.nan)
+            forms(
+                voltages, powers, SLOPES, rows[some], ends - ends[0], place[groups], self.centre, self.precision, found
+            )
+            sizes = np.diff(ends)
+            numbers, at = np.repeat(asked[groups], sizes, axis=0), np.repeat(place[groups], sizes, axis=0)
+            belongs = (member[some] >= 0)[:, None] & (member[some][:, None] == numbers)
+            likelihood[some], misfit[some] = self._likelihood(found, at, belongs, voltages.shape[1])
 
-        with ThreadPoolExecutor(_THREADS) as threads:
-            cuts = np.searchsorted(bounds, np.linspace(0, len(rows), _THREADS + 1)).tolist()
-            list(threads.map(part, (slice(*pair) for pair in pairwise(cuts))))
+        count = max(THREADS, len(rows) // _ROWS)
+        in_threads(part, shares(np.searchsorted(bounds, np.linspace(0, len(rows), count + 1)).tolist()))
+        return Fit(likelihood, misfit)
+
+    def _likelihood(
+        self, found: Floats, at: Ints, belongs: npt.NDArray[np.bool_], windows: int
+    ) -> tuple[Floats, Floats]:
+        """From the forms of m signals in the places with rows ``at``, -1 for none; [m, q], [m, q]."""
         square, active, both, reactive, by_active, by_reactive, logdet = found
         # Woodbury's identity for the two courses of the meter's own powers.
         active, reactive = np.maximum(active, 0.0) + 1, np.maximum(reactive, 0.0) + 1
         determinant = np.maximum(active * reactive - both**2, 1.0)
         told = reactive * by_active**2 - 2 * both * by_active * by_reactive + active * by_reactive**2
         misfit = np.maximum(square - told / determinant, 0.0)
-        group = np.repeat(np.arange(len(asked)), np.diff(bounds))
-        share = np.append(self.share, 0.0)[place][group]
-        belongs = (member >= 0)[:, None] & (member[:, None] == asked[group])
+        share = np.append(self.share, 0.0)[at]
         left = np.where(belongs, np.maximum(1 - misfit * share, _WITHOUT), 1.0)
-        logdet += np.append(self.logdet, 0.0)[place][group]
+        logdet += np.append(self.logdet, 0.0)[at]
         logdet += np.log(determinant) + np.log(left)
         misfit /= left
-        windows = voltages.shape[1]
-        return Fit(-((DF + windows) * np.log1p(misfit / DF) + logdet) / 2, misfit)
+        return -((DF + windows) * np.log1p(misfit / DF) + logdet) / 2, misfit

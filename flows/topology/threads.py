@@ -1,0 +1,30 @@
+"""Work on many rows, in threads: compiled code and numpy on long columns let others run meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+THREADS = 2
+
+
+def pieces(count: int, size: int) -> list[slice]:
+    """Cut rows into pieces of some size at most, none of them empty."""
+    return [slice(begin, min(begin + size, count)) for begin in range(0, count, size)]
+
+
+def shares(bounds: Iterable[int]) -> list[slice]:
+    """The pieces between ascending bounds, none of them empty."""
+    return [slice(begin, end) for begin, end in pairwise(bounds) if begin < end]
+
+
+def in_threads(task: Callable[[slice], Found], parts: list[slice]) -> list[Found]:
+    """Do a task for each part; what is found, in the order of the parts."""
+    if len(parts) < 2:
+        return [task(part) for part in parts]
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(task, parts))
