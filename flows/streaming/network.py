@@ -183,6 +183,9 @@ class NetworkTable:
 
     def as_of(self, element: str, time: int) -> Version | None:
         """The version that holds at a time, or None."""
+        versions = self._versions.get(element, ())
+        if len(versions) == 1:
+            return versions[0] if versions[0].valid_from <= time < versions[0].valid_to else None
         for begin, end, version in self.valid(element):
             if begin <= time < end:
                 return version

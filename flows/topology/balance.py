@@ -19,7 +19,7 @@ That energy balances tell which meters belong to a transformer is from Pappu, Bh
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class Balances:
     metered: np.ndarray
     power: Floats
     told: np.ndarray
+    _scales: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -116,13 +117,16 @@ class Balances:
 
     def scale(self, at: int) -> float:
         """Of the rest of a transformer, kW: what holds of its windows on the whole, odd ones or not."""
-        known = self.rest[at, self.known[at]]
-        return float(np.hypot(_NORMAL * np.median(np.abs(known)) if len(known) else 0.0, _LEAST_SCALE))
+        if at not in self._scales:
+            known = self.rest[at, self.known[at]]
+            self._scales[at] = float(np.hypot(_NORMAL * np.median(np.abs(known)) if len(known) else 0.0, _LEAST_SCALE))
+        return self._scales[at]
 
     def move(self, meter: int, before: int, after: int, window: int) -> None:
         """Let a meter be behind another transformer from a window on."""
         for at, sign in ((before, 1.0), (after, -1.0)):
             self.rest[at, window:] += sign * self.own(np.array([meter]), at)[0, window:]
+            self._scales.pop(at, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +267,20 @@ def _believable(power: Floats, told: np.ndarray) -> Floats:
     for start in range(0, len(power), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
         size, usual = np.abs(power[some]), np.zeros(len(power[some]))
-        usual[told[some]] = np.nanmedian(size[told[some]], axis=1)
+        usual[told[some]] = _medians(size[told[some]])
         known = size <= _MOST[0] + _MOST[1] * usual[:, None]  # and not where it is NaN
         mean = power[some].sum(axis=1, where=known) / np.maximum(known.sum(axis=1), 1)
         believed[some] = np.where(known, power[some], mean[:, None])
     return believed
+
+
+def _medians(values: Floats) -> Floats:
+    """Of what is known of each row, of which something is; [n]."""
+    known = np.isfinite(values).sum(axis=1)
+    ordered = np.sort(values, axis=1)  # NaN last
+    at = np.arange(len(values))
+    medians: Floats = (ordered[at, (known - 1) // 2] + ordered[at, known // 2]) / 2
+    return medians
 
 
 def _loads(power: Floats, transformer: Ints, shape: tuple[int, ...], moved: Iterable[tuple[int, int, int]]) -> Floats:

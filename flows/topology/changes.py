@@ -135,7 +135,7 @@ class Step:
 def decide(changes: Changes, step: Step) -> list[Finding]:
     """What is new after a step: findings whose state changed; ``changes`` and ``memory`` take note."""
     said = _confirmed_by_record(changes, step)
-    named = {point: n for n, point in enumerate(step.near.points)}
+    named = dict(zip(step.near.points, range(len(step.near.points)), strict=True))
     around, step = _named(changes, step, named)
     asked = np.flatnonzero((step.scores.change >= ODDS) | (step.scores.mismatch >= ODDS))
     shown = {step.near.points[n]: found for n in asked.tolist() if (found := _shown(changes, step, n)) is not None}
@@ -321,7 +321,7 @@ def _before(step: Step, n: int) -> Where:
 
 def _named(changes: Changes, step: Step, named: dict[str, int]) -> tuple[Surroundings | None, Step]:
     """What surrounds those that may have changed, and the step naming the likeliest places by all windows since."""
-    scores, rows = step.scores, _rows(step)
+    scores, rows = step.scores, step.memory.rows
     proposed = [named[point] for point, one in changes.last.items() if one.state == PROPOSED and point in named]
     asked = np.flatnonzero((scores.change >= ODDS) | (scores.mismatch >= ODDS))
     asked = np.union1d(asked, np.array([n for n in proposed if scores.change[n] > 0], np.int64))
@@ -427,7 +427,3 @@ def _at(finding: Finding, step: Step, moments: Floats) -> Finding:
     """A finding with its moment, by the likelihood of each."""
     middle, within = estimate(moments)
     return replace(finding, effective=step.slot - _LOOK_BACK + round(middle), within=within)
-
-
-def _rows(step: Step) -> Ints:
-    return np.array([step.memory.points[point] for point in step.near.points], np.int64)

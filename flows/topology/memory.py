@@ -80,6 +80,17 @@ class Memory:
     moves: list[tuple[int, str, str]] = field(default_factory=list)
     first: int = 0
     started: int = -1
+    _followed: tuple[Neighbourhood, Ints] | None = None  # the last record, and its rows
+
+    def __getstate__(self) -> dict[str, object]:
+        # It is looked up anew after a restart, and by a copy.
+        return self.__dict__ | {"_followed": None}
+
+    @property
+    def rows(self) -> Ints:
+        """The row of each usage point of the record that was followed last; [n]."""
+        assert self._followed is not None
+        return self._followed[1]
 
     def copy(self) -> Memory:
         """One that goes its own way."""
@@ -91,12 +102,19 @@ class Memory:
         Returns:
             The row of each of its usage points; [n].
         """
-        fresh = [point for point in near.points if point not in self.points]
-        if fresh:
-            self._grow(fresh, slot)
-        said = zip(near.transformer.tolist(), near.phase.tolist(), strict=True)
-        for point, (transformer, phase) in zip(near.points, said, strict=True):
-            now = near.transformers[transformer], phase
+        last, rows = self._followed or (None, None)
+        if last is None or rows is None or last.points != near.points or last.transformers != near.transformers:
+            fresh = [point for point in near.points if point not in self.points]
+            if fresh:
+                self._grow(fresh, slot)
+            rows = np.array([self.points[point] for point in near.points], np.int64)
+            asked = np.arange(len(rows))
+        else:
+            asked = np.flatnonzero((last.transformer != near.transformer) | (last.phase != near.phase))
+        self._followed = near, rows
+        for n in asked.tolist():
+            point = near.points[n]
+            now = near.transformers[near.transformer[n]], int(near.phase[n])
             before = self.recorded.get(point)
             if before == now:
                 continue
@@ -108,7 +126,7 @@ class Memory:
                 self.forget(point, slot)
                 if before[0] != now[0]:
                     self.came[point] = slot, before[0]
-        return np.array([self.points[point] for point in near.points], np.int64)
+        return rows
 
     def begun(self, point: str) -> int:
         """Since which slot the place of a usage point is believed: from the first reading on where it always was."""
@@ -127,7 +145,7 @@ class Memory:
         transformer, phase = near.transformer.copy(), near.phase.copy()
         if self.beliefs:
             number = {element: n for n, element in enumerate(near.transformers)}
-            index = {point: n for n, point in enumerate(near.points)}
+            index = dict(zip(near.points, range(len(near.points)), strict=True))
             for point, belief in self.beliefs.items():
                 if point in index and belief.transformer in number:
                     transformer[index[point]], phase[index[point]] = number[belief.transformer], belief.phase
@@ -138,7 +156,7 @@ class Memory:
         if not self.came:
             return []
         number = {element: n for n, element in enumerate(near.transformers)}
-        index = {point: n for n, point in enumerate(near.points)}
+        index = dict(zip(near.points, range(len(near.points)), strict=True))
         return [
             (index[point], slot, number[transformer])
             for point, (slot, transformer) in sorted(self.came.items())

@@ -23,6 +23,7 @@ from flows.topology.signals import LEAST_SHARE, Floats, Ints
 from flows.topology.slots import Slots
 from flows.topology.voltages import DF, SLOPES, Places
 
+_ANY = 1e15  # more than the square of any course by its covariance is
 _LEVEL = 30.0  # V, prior standard deviation of a side's level
 _CLOCK = 0.1  # of a window, prior standard deviation of a meter's clock, either way
 _LEAST_ASKED = 0.1  # share of the windows in which the voltage of who is asked about must be known
@@ -52,7 +53,7 @@ class Surroundings:
     row: dict[int, int]
     places: Places
     balances: Balances
-    _covariances: dict[int, Floats] = field(default_factory=dict)
+    _covariances: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
     _told: dict[tuple[int, int, bool], tuple[Floats, Floats]] = field(default_factory=dict)
 
     @classmethod
@@ -218,20 +219,23 @@ class Surroundings:
         if known and order >= len(orders(terminals)):
             return -1
         phase = orders(terminals)[order][terminal] if known else 0
-        return int(self.places.row(np.array(len(PHASES) * transformer + phase)))
+        number, index = len(PHASES) * transformer + phase, self.places.index
+        return int(index[number]) if number < len(index) else -1
 
     def _side(self, row: int, place: int, *, backward: bool) -> tuple[Floats, Floats]:
         """The log likelihood of one side of each moment, and the squares of what is left there."""
         key = row, place, backward
         if key not in self._told:
-            if place not in self._covariances:
-                self._covariances[place] = np.asarray(np.linalg.inv(self.places.precision[place]), np.float64)
             centre = self.places.centre[place]
-            # A clock that is minutes off takes so much of the window before, or after, for this one.
-            steps = np.diff(centre, prepend=centre[0]), np.diff(centre, append=centre[-1])
-            causes = np.column_stack((self.span.signals.power[row] * SLOPES, *(_CLOCK * step for step in steps)))
+            if place not in self._covariances:
+                # A clock that is minutes off takes so much of the window before, or after, for this one.
+                steps = np.diff(centre, prepend=centre[0]), np.diff(centre, append=centre[-1])
+                covariance = np.asarray(np.linalg.inv(self.places.precision[place]), np.float64)
+                self._covariances[place] = covariance, _CLOCK * np.column_stack(steps)
+            covariance, clock = self._covariances[place]
+            causes = np.concatenate([self.span.signals.power[row] * SLOPES, clock], axis=1)
             rest = self.span.signals.voltage[row] - centre
-            self._told[key] = _prefixes(rest, causes, self._covariances[place], backward=backward)
+            self._told[key] = _prefixes(rest, causes, covariance, backward=backward)
         return self._told[key]
 
 
@@ -244,18 +248,24 @@ def _prefixes(rest: Floats, causes: Floats, covariance: Floats, *, backward: boo
         covariance: of a deviation from the middle, V²; [L, L].
         backward: from the last window on.
     """
-    known = np.flatnonzero(np.isfinite(rest))
+    there = np.isfinite(rest)
+    known = np.flatnonzero(there)
     if backward:
         known = known[::-1]
-    some = covariance[np.ix_(known, known)] + _LEVEL**2 + causes[known] @ causes[known].T
-    factor = np.linalg.cholesky(some)
-    white = np.linalg.solve(factor, rest[known])
+    count = len(known)
+    # The factor's last row is what is left of the course itself, each window less what those before it tell.
+    both = np.empty((count + 1, count + 1))
+    both[:count, :count] = covariance[known[:, None], known] + causes[known] @ causes[known].T
+    both[:count, :count] += _LEVEL**2
+    both[count, :count] = rest[known]
+    both[count, count] = _ANY
+    factor = np.linalg.cholesky(both)
+    white, factor = factor[count, :count], factor[:count, :count]
     square = np.append(0.0, np.cumsum(white**2))
     logdet = np.append(0.0, np.cumsum(2 * np.log(np.diagonal(factor))))
-    windows = np.arange(len(known) + 1)
+    windows = np.arange(count + 1)
     told = -((DF + windows) * np.log1p(square / DF) + logdet) / 2
     # How many of the known windows lie before (after) each moment.
-    there = np.isfinite(rest).astype(np.int64)
     before = np.append(0, np.cumsum(there))
     at = before[-1] - before if backward else before
     return told[at], square[at]

@@ -28,6 +28,7 @@ READING = ("time", "import_kwh", "export_kwh", *VOLTAGES, REACTIVE, "quality")
 _NONE = np.iinfo(np.int32).max
 _LEAST_ROOM = 64
 _AT_ONCE = 8192  # meters that a thread takes at once
+_REMEMBERED = 4  # lists of meters whose rows were asked for
 
 
 class Slots:
@@ -51,6 +52,7 @@ class Slots:
         self.meters: list[str] = []
         self._index: dict[str, int] = {}
         self._known = CodeMap()
+        self._asked: list[tuple[int, list[str], Ints]] = []
         self._allocate(0, 0)
 
     def _allocate(self, meters: int, slots: int) -> None:
@@ -60,8 +62,13 @@ class Slots:
         self._off: npt.NDArray[np.int32] = np.full((meters, slots), _NONE, np.int32)
 
     def rows(self, meters: list[str]) -> Ints:
-        """Where meters are, -1 for those never seen."""
-        return np.array([self._index.get(meter, -1) for meter in meters], np.int64)
+        """Where meters are, -1 for those never seen; not to be changed: it is remembered for the next step."""
+        for count, asked, found in self._asked:
+            if count == len(self.meters) and asked == meters:
+                return found
+        found = np.array([self._index.get(meter, -1) for meter in meters], np.int64)
+        self._asked = [(len(self.meters), meters.copy(), found), *self._asked[: _REMEMBERED - 1]]
+        return found
 
     # ------------------------------------------------------------------- taking in
 
