@@ -126,16 +126,10 @@ class Surroundings:
         Returns:
             Of a change before each window, and after the last one; [L + 1].
         """
-        rows = self.span.signals.rows(np.array([self.row[n]]))[0]
-        if not len(rows):
+        sides = self._sides(n, before, after)
+        if not sides:
             return None
-        whole = np.zeros(self.span.signals.voltage.shape[1] + 1)
-        for terminal, row in enumerate(rows.tolist()):
-            for where, backward in ((before, False), (after, True)):
-                place = self._place(len(rows), terminal, where)
-                if place < 0:
-                    return None
-                whole += self._side(row, place, backward=backward)[0]
+        whole: Floats = np.sum([likelihood for likelihood, _ in sides], axis=0)
         return whole + self._balanced(n, before[0], after[0])
 
     def misfit(self, n: int, before: Where, after: Where) -> float:
@@ -149,12 +143,8 @@ class Surroundings:
         moments = self.moments(n, before, after)
         if moments is None:
             return float("nan")
-        rows, moment = self.span.signals.rows(np.array([self.row[n]]))[0], int(moments.argmax())
-        square = sum(
-            self._side(row, self._place(len(rows), terminal, where), backward=backward)[1][moment]
-            for terminal, row in enumerate(rows.tolist())
-            for where, backward in ((before, False), (after, True))
-        )
+        square = sum(squares[moments.argmax()] for _, squares in self._sides(n, before, after))
+        rows = self.span.signals.rows(np.array([self.row[n]]))[0]
         return float(square / max(np.isfinite(self.span.signals.voltage[rows]).sum(), 1))
 
     def _balanced(self, n: int, before: int, after: int) -> Floats:
@@ -221,6 +211,18 @@ class Surroundings:
         phase = orders(terminals)[order][terminal] if known else 0
         number, index = len(PHASES) * transformer + phase, self.places.index
         return int(index[number]) if number < len(index) else -1
+
+    def _sides(self, n: int, before: Where, after: Where) -> list[tuple[Floats, Floats]]:
+        """Both sides of each moment, terminal by terminal; none where a place is not known."""
+        rows = self.span.signals.rows(np.array([self.row[n]]))[0].tolist()
+        asked = [
+            (row, self._place(len(rows), terminal, where), backward)
+            for terminal, row in enumerate(rows)
+            for where, backward in ((before, False), (after, True))
+        ]
+        if any(place < 0 for _, place, _ in asked):
+            return []
+        return [self._side(row, place, backward=backward) for row, place, backward in asked]
 
     def _side(self, row: int, place: int, *, backward: bool) -> tuple[Floats, Floats]:
         """The log likelihood of one side of each moment, and the squares of what is left there."""

@@ -16,13 +16,14 @@ from connectors.simulation.options import Options, preset
 from connectors.simulation.simulation import Simulation
 from connectors.simulation.write import write_simulation
 from flows.streaming.event_time import to_micros
+from flows.streaming.network import TRANSFORMER
 from flows.topology.shard import TopologyRules, TopologyShard
 from ops.console import err, out
 from ops.report.changes import METERS_SHOWN_BY
 from sinks.rows import highest_revision
 
 METERS = 2_000
-COPIES = 50
+COPIES = 60
 DAYS = 7
 _METER, _NETWORK = "grid.meter.v1", "grid.network.v1"
 _RATES = {
@@ -85,7 +86,7 @@ class City:
 def bench_topology(
     folder: Path, rounds: int, cities: int, replay: Callable[[str, Path, Path], dict[str, float]]
 ) -> None:
-    """Print seconds and memory of a day of 100,000 meters, and how right the findings in some cities are.
+    """Print seconds and memory of a day of a large grid, and how right the findings in some cities are.
 
     Args:
         folder: for the files.
@@ -94,7 +95,9 @@ def bench_topology(
         replay: times the replay of (flow, input, output).
     """
     large = _large(folder)
-    table = Table(title=f"topology: replay of a day of {METERS * COPIES:,} meters, one worker")
+    stations = pl.read_parquet(large / f"{_NETWORK}.parquet").filter(kind=TRANSFORMER)["element_id"].n_unique()
+    size = f"{METERS * COPIES:,} meters behind {stations:,} transformers"
+    table = Table(title=f"topology: replay of a day of {size}, one worker")
     for name in ("round", "seconds", "CPU seconds", "MiB"):
         table.add_column(name, justify="right")
     for number in range(rounds):
