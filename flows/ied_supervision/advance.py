@@ -16,9 +16,9 @@ from flows.ied_supervision import contradictions, overcurrent, pace
 from flows.ied_supervision.baseline import FIELDS
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
-from flows.ied_supervision.continuity import STATE, Walked, walk
+from flows.ied_supervision.continuity import LOST_STATE, REPEATED, STATE, Walked, walk
 from flows.ied_supervision.episode import MOST_ACCUSED, Episode
-from flows.ied_supervision.lone import WITHIN_US, Events
+from flows.ied_supervision.lone import WITHIN_US, Events, Presence
 from flows.ied_supervision.messages import GOOSE, Messages
 from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import UNKNOWN, Ints
@@ -31,6 +31,7 @@ from flows.ied_supervision.rules.silence import RULE as SILENCE
 from flows.ied_supervision.seen import Seen, numbered, shown
 from flows.ied_supervision.silence import Awaited
 from flows.ied_supervision.state import State
+from flows.ied_supervision.testing import under_test
 
 Row = dict[str, Any]
 
@@ -93,17 +94,21 @@ class _Round:
         most = np.broadcast_to(np.rint(flood * pace.SLOT_US).astype(np.int64), len(self.blocks)).copy()
         synchronised = (m.clock_failure != 1) & (m.clock_not_synchronized != 1)
         paced = pace.follow(state.pace, m, tells_time, synchronised, most)
-        own = m.told_by(genuine)
         device = np.array(self.blocks.device, np.int64)
+        own = m.told_by(genuine)
+        tested = under_test(state.behaviour, own, device)
+        own = own.told_by(~tested)
         far = overcurrent.follow(state.currents, own, device, self.policy.limits(OVERCURRENT, self.blocks.names))
         told = contradictions.follow(state.told, own)
         named = ChainMap(self.blocks.addresses, self.policy.addresses)
-        seen = Seen(m, walked, paced, told, far, usual, named)
-        awaited = state.rhythm.follow(m, genuine, self.policy.promised(self.blocks.names))
+        seen = Seen(m, own, walked, paced, told, far, usual, named)
+        # One that counts and is heard only with the number it had speaks no more: its last message goes round.
+        alive = genuine & ((walked.how != REPEATED) | (walked.period == 0))
+        awaited = state.rhythm.follow(m, alive, self.policy.promised(self.blocks.names))
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)
-        self._lone_events(walked)
+        self._lone_events(walked, Presence.of(last_before, m.block[alive], m.received[alive], device))
         fallen, heard = self._silences(awaited)
         np.add.at(state.ordinal, m.block, 1)
         fresh = np.flatnonzero((moments.ends > moments.starts) & (state.first == 0))
@@ -264,14 +269,18 @@ class _Round:
 
     # --------------------------------------------------------------- lone events
 
-    def _lone_events(self, walked: Walked) -> None:
+    def _lone_events(self, walked: Walked, presence: Presence) -> None:
         """Events that should have come with others."""
         m, station = self.messages, np.array(self.blocks.station, np.int64)
-        rows = np.flatnonzero((walked.how == STATE) & walked.genuine & ~walked.unchanged)
+        begun = (walked.how == STATE) | (walked.how == LOST_STATE)
+        rows = np.flatnonzero(begun & walked.genuine & ~walked.unchanged)
         block = m.block[rows]
-        fresh = Events(station[block], m.received[rows], block, m.st_num[rows], m.sq_num[rows])
+        lost = (walked.how[rows] == LOST_STATE).astype(np.int64)
+        fresh = Events(station[block], m.received[rows], block, m.st_num[rows], m.sq_num[rows], lost)
         limit = np.broadcast_to(np.asarray(self.policy.limits(LONE, self.blocks.names)), len(self.blocks))
-        lone = self.state.company.judge(fresh, self.blocks, self.state.until, self.until, limit.astype(np.int64))
+        lone = self.state.company.judge(
+            fresh, presence, self.blocks, self.state.until, self.until, limit.astype(np.int64)
+        )
         touched = {block for block, kind in self.state.open if kind == LONE.kind} | set(lone.block.tolist())
         for one in sorted(touched):
             self._lone_of(one, lone.take(lone.block == one))

@@ -144,18 +144,25 @@ class CommonCauses:
             if device in together.members:
                 together.still += again
                 yield from self._linked([event.block], common)
-            elif abs(since - together.began) <= limit + together.slack[device]:
-                together.members.add(device)
-                together.still += 1
-                self.joined[station] = event.time, messages
-                yield from self._linked(self.blocks.of_device[device], common)
+                return
+            near = {device}
+            if abs(since - together.began) > limit + together.slack[device]:
+                # What has begun at some devices may go on to others, which fall silent together, too.
+                near = self._near(together, device, limit)
+                if len(near) < _LEAST:
+                    return
+            fresh = near - together.members
+            together.members |= fresh
+            together.still += len(fresh)
+            self.joined[station] = event.time, messages
+            for member in sorted(fresh, key=lambda one: self.blocks.devices[one]):
+                yield from self._linked(self.blocks.of_device[member], common)
             return
         there = int(np.searchsorted(self._appeared(station), event.time, side="right"))
         # Most silent devices are few silent devices: what is costly is left for when it may matter.
         if len(together.silent) < _LEAST or 3 * len(together.silent) < there:
             return
-        slack = together.slack
-        near = {one for one, at in together.silent.items() if abs(at - since) <= limit + max(slack[one], slack[device])}
+        near = self._near(together, device, limit)
         gone = sum(at < since - _HEARD_US for at in together.silent.values())
         if len(near) < _LEAST or 2 * len(near) < there - gone:
             return
@@ -170,6 +177,11 @@ class CommonCauses:
         yield self._grown(common, station, together, event.time, messages)
         for member in sorted(near, key=lambda one: self.blocks.devices[one]):
             yield from self._linked(self.blocks.of_device[member], common)
+
+    def _near(self, together: Together, device: int, limit: int) -> set[int]:
+        """The silent devices that fell silent with one, itself among them."""
+        since, slack = together.silent, together.slack
+        return {one for one, at in since.items() if abs(at - since[device]) <= limit + max(slack[one], slack[device])}
 
     def _grown(
         self, common: Episode, station: int, together: Together, time: int, messages: int

@@ -36,12 +36,6 @@ _FIELDS = (
     "state_payload",
     "count",
     "born",
-    "before_time",
-    "before_st",
-    "before_sq",
-    "before_received",
-    "before_payload",
-    "before_count",
     "trunk",
     "strikes",
     "unchanged",
@@ -53,6 +47,9 @@ _FIELDS = (
     "skipped_received",
     "begins_with",
     "lost_first",
+    "last_payload",
+    "simulated",
+    "simulates_not",
     *(f"part_{n}" for n in range(PARTS)),
 )
 _F = {name: place for place, name in enumerate(_FIELDS)}
@@ -66,12 +63,6 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _PAYLOAD,
     _COUNT,
     _BORN,
-    _B_TIME,
-    _B_ST,
-    _B_SQ,
-    _B_RECEIVED,
-    _B_PAYLOAD,
-    _B_COUNT,
     _TRUNK,
     _STRIKES,
     _UNCHANGED,
@@ -83,25 +74,36 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _SKIPPED_RECEIVED,
     _BEGINS_WITH,
     _LOST_FIRST,
+    _LAST_PAYLOAD,
+    _SIMULATED,
+    _SIMULATES_NOT,
 ) = range(len(_FIELDS) - PARTS)
 _PART = len(_FIELDS) - PARTS
+
+# Behind the fields, the states that a line has left, the latest first: each with its last message's numbers, and how
+# many messages the line had by then. The last place is for the last one left that had lasted, before a burst of others.
+_PAST, _STATES, _OF_STATE = len(_FIELDS), 6, 6
+_B_TIME, _B_ST, _B_SQ, _B_RECEIVED, _B_PAYLOAD, _B_COUNT = range(_OF_STATE)
+_WIDTH = _PAST + _STATES * _OF_STATE
 
 _ACTIVE_US = 5_000_000  # a line that has been silent for longer speaks no more
 _STEADY = 8  # sqNum from which on retransmissions have their steady interval
 _BACKED_OFF = 20  # sqNum by which the longest back-off is over: 2 ms doubled so often are half an hour
 _BEAT_OFF = 8  # an interval farther off than the eighth part is not the publisher's
-_MOST_LOST = 10_000
+_MOST_LOST = 10_000_000
 _LONG_KNOWN = 20  # messages of a line that may come back
 _BURST = 5  # sqNum up to which retransmissions follow at once
 _COPIED_US = 50_000  # a copy by another way through the network is not later than this
 _HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
-_FEW_STATES = 4  # that a publisher has had when it is first heard after a restart
+_FEW_STATES = 4  # that a publisher has had when it is first heard after a restart,
+_SECONDS_OF_A_STATE = 10  # and one more for so long that it was not heard
 _LAST = 0xFFFF_FFFF
 _ZERO, _ONE = 1, 2  # with what sqNum the last state has begun
 _UNSET = 946_684_800_000_000  # µs: a clock before 2000 has never been set
 
 # Strikes against a line, in thousandths of a logarithm of the odds.
 _NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN, _UNEXPECTED = 6_000, 12_000, 4_000, 8_000, 40_000
+_BEHIND = 6_000  # it sends what has been sent before
 
 
 @dataclass(slots=True)
@@ -112,28 +114,30 @@ class Lines:
         table: [blocks, LINES, fields].
         period: the steady interval of each block's publisher, µs, 0 while unknown; [blocks].
         trusted: the line that is taken for the genuine one; [blocks].
+        oldest: the least ``t`` of a publisher's messages, µs, 0 before the first; [blocks].
     """
 
     table: Ints
     period: Ints
     trusted: Ints
+    oldest: Ints
 
     @classmethod
     def none(cls) -> Lines:
         """Of no blocks."""
-        return cls(np.zeros((0, LINES, len(_FIELDS)), np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+        return cls(np.zeros((0, LINES, _WIDTH), np.int64), *(np.zeros(0, np.int64) for _ in range(3)))
 
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
         more = blocks - len(self.period)
         if more > 0:
-            self.table = np.concatenate([self.table, np.zeros((more, LINES, len(_FIELDS)), np.int64)])
-            self.period = np.concatenate([self.period, np.zeros(more, np.int64)])
-            self.trusted = np.concatenate([self.trusted, np.zeros(more, np.int64)])
+            self.table = np.concatenate([self.table, np.zeros((more, LINES, _WIDTH), np.int64)])
+            for name in ("period", "trusted", "oldest"):
+                setattr(self, name, np.concatenate([getattr(self, name), np.zeros(more, np.int64)]))
 
     def copy(self) -> Lines:
         """A copy that can go its own way."""
-        return Lines(self.table.copy(), self.period.copy(), self.trusted.copy())
+        return Lines(self.table.copy(), self.period.copy(), self.trusted.copy(), self.oldest.copy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,7 @@ def walk(lines: Lines, messages: Messages, expected: Ints) -> Walked:
         lines.table,
         lines.period,
         lines.trusted,
+        lines.oldest,
         messages.block,
         messages.received,
         messages.time,
@@ -256,10 +261,17 @@ def _score(line: Ints) -> int:
 
 
 @compiled
-def _begins_anew(keeper: Ints, t: int, st: int, sq: int, now: int) -> bool:
+def _is_unset(t: int, oldest: int) -> bool:
+    """Whether a clock has never been set, or not since a restart: of a time in which the publisher was not heard."""
+    return t < _UNSET or t < oldest
+
+
+@compiled
+def _begins_anew(keeper: Ints, oldest: int, t: int, st: int, sq: int, now: int) -> bool:
     """Whether numbers are those of a restarted publisher, whose first messages may have been lost."""
-    few = st <= _FEW_STATES and sq <= 10 + 2 * (now - keeper[_RECEIVED]) // 1_000_000
-    later = t > keeper[_TIME] or t < _UNSET  # after a restart a clock may not have been set yet
+    gone = (now - keeper[_RECEIVED]) // 1_000_000
+    few = st <= _FEW_STATES + gone // _SECONDS_OF_A_STATE and sq <= 10 + 2 * gone
+    later = t > keeper[_TIME] or _is_unset(t, oldest)  # after a restart a clock may not have been set yet
     return (st <= 1 and sq <= 1) or (few and later and st < keeper[_ST])
 
 
@@ -273,6 +285,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
     table: Ints,
     period: Ints,
     trusted: Ints,
+    oldest: Ints,
     block: Ints,
     received: Ints,
     times: Ints,
@@ -321,7 +334,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                 continue
             same_state = st == line[_ST] and t == line[_TIME]
-            same_data = payload[n] == line[_PAYLOAD]
+            same_data = payload[n] == line[_PAYLOAD] or payload[n] == 0 or line[_PAYLOAD] == 0
+            same_number = same_state and sq == line[_SQ]
+            other_data = payload[n] != line[_LAST_PAYLOAD] and payload[n] != 0 and line[_LAST_PAYLOAD] != 0
             begins = (st == line[_ST] + 1 or (line[_ST] == _LAST and st <= 1)) and sq <= 1
             missed = sq - line[_SQ] - 1
             if missed < _MOST_LOST - _LAST:
@@ -344,7 +359,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_how, this_rank = STATE, 7  # its clock has been set back, or has none
             elif same_state and same_data and 0 < -missed - 1 <= 8 and now - line[_RECEIVED] <= _COPIED_US:
                 this_how, this_rank = REPEATED, 4
-            elif same_state and sq == line[_SQ]:
+            elif same_number and same_data and other_data:
+                this_how, this_rank = OVERTAKEN, 3  # by what somebody else has sent with its number
+            elif same_number:
                 this_how, this_rank = (REPEATED, 3) if same_data else (TWIN, 2)
             elif same_state and 0 < missed <= _MOST_LOST:
                 this_how, this_rank, this_lost = LOST, 6 if same_data else 0, missed
@@ -361,29 +378,48 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if this_rank > rank:
                 best, how, rank, lost = place, this_how, this_rank, this_lost
                 returned = comes_back
-        if simulation[n] == 1 and (best < 0 or how == TWIN):
+        others = best >= 0 and how in (STATE, LOST_STATE) and of_block[best, _SIMULATES_NOT] == 1
+        if simulation[n] == 1 and (best < 0 or how == TWIN or others):
             continue  # a test set's, beside the publisher (IEC 61850-7-1, LPHD.Sim)
         source = best if how == TWIN else -1
         if rank < 2 * 7:
             # What was sent before a state began that somebody else may have made up.
-            for place in range(LINES):
+            left = _PAST
+            for one in range(LINES * _STATES):
+                place, left = one // _STATES, _PAST + one % _STATES * _OF_STATE
                 line = of_block[place]
-                if not line[_USED] or line[_B_COUNT] == 0 or now - line[_B_RECEIVED] > active_us:
+                if not line[_USED] or line[left + _B_COUNT] == 0 or now - line[left + _B_RECEIVED] > active_us:
                     continue
                 if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                     continue
-                goes_on = st == line[_B_ST] and t == line[_B_TIME] and 0 < sq - line[_B_SQ] <= 20
-                copied = st == line[_B_ST] and t == line[_B_TIME] and 0 <= line[_B_SQ] - sq <= 8
-                copied = copied and now - line[_B_RECEIVED] <= _COPIED_US
+                same_state = st == line[left + _B_ST] and t == line[left + _B_TIME]
+                goes_on = same_state and 0 < sq - line[left + _B_SQ] <= 20
+                copied = same_state and 0 <= line[left + _B_SQ] - sq <= 8
+                copied = copied and now - line[left + _B_RECEIVED] <= _COPIED_US
                 if copied or (goes_on and line[_SQ] <= _BURST and now - line[_RECEIVED] <= _COPIED_US):
                     best, how, rank = place, REPEATED, 2 * 7  # overtaken by the new state on the way
                     break
-                forks = st == line[_B_ST] + 1 and sq <= 1 and t > line[_B_TIME] and t != line[_TIME]
+                forks = st == line[left + _B_ST] + 1 and sq <= 1 and t > line[left + _B_TIME] and t != line[_TIME]
+                if left > _PAST:
+                    forks &= t != line[left - _OF_STATE + _B_TIME]
+                if (goes_on or forks) and line[_SIMULATED] and simulation[n] != 1:
+                    # The new state was a test set's: the publisher goes on from the one before.
+                    line[_TIME], line[_ST], line[_SQ] = line[left], line[left + _B_ST], line[left + _B_SQ]
+                    line[_RECEIVED], line[_PAYLOAD] = line[left + _B_RECEIVED], line[left + _B_PAYLOAD]
+                    line[_PART:_PAST] = 0
+                    older = left + _OF_STATE - _PAST
+                    line[_PAST : _WIDTH - older] = line[_PAST + older :].copy()
+                    line[_WIDTH - older :] = 0
+                    line[_SIMULATED], line[_SIMULATES_NOT] = 0, 1
+                    best, rank, lost = place, 2 * 7, max(sq - line[_SQ] - 1, 0) if goes_on else 0
+                    how = STATE if forks else LOST if lost else NEXT
+                    break
                 if goes_on or forks:
                     source, best, how, lost = place, -1, FORK, 0
                     # Who goes on in the old rhythm says that the new state is somebody else's.
-                    off = now - line[_B_RECEIVED] - (sq - line[_B_SQ]) * period[b]
-                    if goes_on and (not period[b] or abs(off) * _BEAT_OFF <= (sq - line[_B_SQ]) * period[b]):
+                    steps = sq - line[left + _B_SQ]
+                    off = now - line[left + _B_RECEIVED] - steps * period[b]
+                    if goes_on and (not period[b] or abs(off) * _BEAT_OFF <= steps * period[b]):
                         line[_STRIKES] += _LEFT_THE_TRUNK
                     break
         if how == TWIN:
@@ -392,7 +428,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             # Nobody else is there: the same publisher, whose numbers have started again, or jumped.
             keeper = of_block[trusted[b]]
             past = st < keeper[_ST] or (st == keeper[_ST] and sq < keeper[_SQ])
-            begins_anew = _begins_anew(keeper, t, st, sq, now)
+            begins_anew = _begins_anew(keeper, oldest[b], t, st, sq, now)
             if (address[n] == keeper[_ADDRESS] or address[n] == UNKNOWN) and (not past or begins_anew):
                 best, how = trusted[b], RESTART if begins_anew else JUMP
         if best < 0:
@@ -409,18 +445,22 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if source >= 0:
                 parent = of_block[source].copy()
                 line[:] = 0
-                line[_TRUNK] = parent[_B_COUNT]
-                line[_RECEIVED] = parent[_B_RECEIVED] if how == FORK else parent[_RECEIVED]
-                line[_TIME], line[_ST], line[_SQ] = parent[_B_TIME], parent[_B_ST], parent[_B_SQ]
-                line[_PAYLOAD] = parent[_B_PAYLOAD]
-                line[_PART:] = 0  # which entries those were is not kept
+                left = left if how == FORK else _PAST
+                line[_TRUNK] = parent[left + _B_COUNT]
+                line[_RECEIVED] = parent[left + _B_RECEIVED] if how == FORK else parent[_RECEIVED]
+                line[_TIME], line[_ST] = parent[left + _B_TIME], parent[left + _B_ST]
+                line[_SQ], line[_PAYLOAD] = parent[left + _B_SQ], parent[left + _B_PAYLOAD]
+                # Which entries those were is not kept.
                 if how == TWIN:
-                    line[_B_TIME], line[_B_ST], line[_B_SQ] = parent[_B_TIME], parent[_B_ST], parent[_B_SQ]
-                    line[_B_RECEIVED], line[_B_PAYLOAD] = parent[_B_RECEIVED], parent[_B_PAYLOAD]
-                    line[_B_COUNT] = parent[_B_COUNT]
+                    line[_PAST:] = parent[_PAST:]
+                else:
+                    older = left + _OF_STATE - _PAST
+                    line[_PAST : _WIDTH - older] = parent[_PAST + older :]
             else:
                 keeper_address, since = of_block[trusted[b], _ADDRESS], of_block[trusted[b], _RECEIVED]
-                begins_anew = _begins_anew(of_block[trusted[b]], t, st, sq, now)
+                begins_anew = _begins_anew(of_block[trusted[b]], oldest[b], t, st, sq, now)
+                gone_by = st < of_block[trusted[b], _ST] or t < of_block[trusted[b], _TIME]
+                gone_by |= st == of_block[trusted[b], _ST] and sq < of_block[trusted[b], _SQ]
                 # Who has only just been heard itself proves little against another one.
                 known = min(of_block[trusted[b], _TRUNK] + of_block[trusted[b], _COUNT], _LONG_KNOWN)
                 line[:] = 0
@@ -430,6 +470,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                     how = RESTART if begins_anew else RIVAL
                     line[_RECEIVED] = since if begins_anew else 0
                     line[_STRIKES] = _NO_ORIGIN * known // _LONG_KNOWN
+                    if how == RIVAL and gone_by:
+                        line[_STRIKES] += _BEHIND * known // _LONG_KNOWN
                     line[_RESTARTED] = how == RESTART and (address[n] == keeper_address or address[n] == UNKNOWN)
                     if address[n] != keeper_address and address[n] != UNKNOWN:
                         line[_STRIKES] += _FOREIGN * known // _LONG_KNOWN
@@ -455,6 +497,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = line[_ST], line[_SQ], line[_RECEIVED]
             out_parted[n, 3] = line[_ADDRESS]
             gap = now - line[_SKIPPED_RECEIVED]
+        if how == OVERTAKEN:
+            out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = line[_ST], line[_SQ], line[_RECEIVED]
+            out_parted[n, 3] = line[_ADDRESS]
         missed_before = line[_SKIPPED_RECEIVED] > 0 and line[_SKIPPED_SQ] < sq < line[_SQ]
         missed_before |= line[_LOST_FIRST] == 1 and sq == 0
         if how == REPEATED and not overtaken and missed_before:
@@ -467,10 +512,18 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         if (st != line[_ST] or t != line[_TIME]) and not overtaken:
             begun = line[_ST] >= 0 and how in (STATE, LOST_STATE, FORK, TWIN)
             same = begun and payload[n] == line[_PAYLOAD] and payload[n] != 0
+            same &= st <= line[_ST] + 1 or line[_ST] == _LAST  # else a state was missed, with other data
             if how in (STATE, LOST_STATE):
-                line[_B_TIME], line[_B_ST], line[_B_SQ] = line[_TIME], line[_ST], line[_SQ]
-                line[_B_RECEIVED], line[_B_PAYLOAD] = line[_RECEIVED], line[_PAYLOAD]
-                line[_B_COUNT] = line[_TRUNK] + line[_COUNT]
+                lasted = _WIDTH - _OF_STATE
+                oldest_left = lasted - _OF_STATE
+                kept = line[oldest_left + _B_SQ] >= _STEADY or now - line[lasted + _B_RECEIVED] > active_us
+                if kept or line[lasted + _B_COUNT] == 0:
+                    line[lasted:_WIDTH] = line[oldest_left:lasted]
+                for at in range(oldest_left - 1, _PAST - 1, -1):
+                    line[at + _OF_STATE] = line[at]
+                line[_PAST + _B_TIME], line[_PAST + _B_ST], line[_PAST + _B_SQ] = line[_TIME], line[_ST], line[_SQ]
+                line[_PAST + _B_RECEIVED], line[_PAST + _B_PAYLOAD] = line[_RECEIVED], line[_PAYLOAD]
+                line[_PAST + _B_COUNT] = line[_TRUNK] + line[_COUNT]
             # So does the next state, too, else its first message is missed.
             line[_BEGINS_WITH] = (_ZERO if sq == 0 else _ONE) if how == STATE else 0
             line[_LOST_FIRST] = how == LOST_STATE and sq == 1
@@ -482,8 +535,11 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if same and not explained:
                 line[_STRIKES] += _NO_CHANGE
             line[_PAYLOAD] = payload[n]
-            line[_PART:] = parts[n]
-        elif payload[n] != line[_PAYLOAD] and not overtaken:
+            line[_PART:_PAST] = parts[n]
+        elif line[_PAYLOAD] == 0 and not overtaken:
+            line[_PAYLOAD] = payload[n]
+            line[_PART:_PAST] = parts[n]
+        elif payload[n] not in (0, line[_PAYLOAD]) and not overtaken:
             out_altered[n] = True
             for part in range(PARTS):
                 for place in range(OF_PART):
@@ -494,7 +550,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 # The state began with the old data: these are what the device meant.
                 line[_UNCHANGED] = 0
                 line[_PAYLOAD] = payload[n]
-                line[_PART:] = parts[n]
+                line[_PART:_PAST] = parts[n]
         growing = sq < _BACKED_OFF and 2 * gap > 3 * line[_INTERVAL]  # the retransmissions still back off
         line[_INTERVAL] = gap
         if how == NEXT and sq >= _STEADY and gap > 0 and not growing:
@@ -507,6 +563,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 period[b] = gap if not period[b] else period[b] + off // 16
         if not overtaken and how != OVERTAKEN and (how != REPEATED or sq >= line[_SQ]):
             line[_TIME], line[_ST], line[_SQ], line[_RECEIVED] = t, st, sq, now
+            line[_LAST_PAYLOAD], line[_SIMULATED] = payload[n], simulation[n] == 1
+            if best == trusted[b] and (oldest[b] == 0 or t < oldest[b]):
+                oldest[b] = t
         # Who goes on says that whoever seems to have restarted meanwhile is somebody else.
         for place in range(LINES):
             other = of_block[place]
@@ -524,7 +583,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 continue
             score = _score(other)
             gone = now - of_block[leader, _RECEIVED]
-            believed = other[_STRIKES] < _NO_ORIGIN or other[_RESTARTED] == 1 or gone > _HANDED_OVER_US
+            # What the publisher had left behind before it fell silent proves nothing, however long it is repeated.
+            fresh = other[_TIME] > of_block[leader, _TIME] or _is_unset(other[_TIME], oldest[b])
+            believed = other[_STRIKES] < _NO_ORIGIN or other[_RESTARTED] == 1
+            believed |= gone > _HANDED_OVER_US and fresh
             if place != leader and (score > lead or (gone > active_us and believed)):
                 leader, lead = place, score
         for place in range(LINES):

@@ -17,7 +17,9 @@ GOOSE, REPORT, HEALTH = range(3)
 KINDS = ("GOOSE", "REPORT", "HEALTH")
 
 _HASH_SEED = 63353
-_OF_VALUES = frozenset({"position", "trip", "pickup", "current", "odd", "odd_means", "odd_value", "measured", "parts"})
+_OF_VALUES = frozenset(
+    {"position", "trip", "pickup", "fault", "current", "odd", "odd_means", "odd_value", "measured", "parts"}
+)
 _NUMBERS = (
     "st_num",
     "sq_num",
@@ -65,11 +67,12 @@ class Messages:
         position: of the breaker: 0 intermediate, 1 off, 2 on, 3 bad.
         trip: 1 where the protection trips.
         pickup: 1 where a protection function has started.
+        fault: 1 where one has that only a fault current starts.
         current: greatest phase current, mA.
         odd: place in the data set of a value that no grid can have.
         odd_means: what it means, see ``Values``.
         odd_value: it, in thousandths, see ``Values``.
-        measured: hashes of the first measurements; [n, ``values.MEASURED``].
+        measured: the first measurements, see ``Values``; [n, ``values.MEASURED``].
         parts: a byte of each of the first entries; [n, ``values.PARTS``].
     """
 
@@ -97,6 +100,7 @@ class Messages:
     position: Ints
     trip: Ints
     pickup: Ints
+    fault: Ints
     current: Ints
     odd: Ints
     odd_means: Ints
@@ -146,10 +150,13 @@ class Messages:
         )
 
     def told_by(self, genuine: npt.NDArray[np.bool_]) -> Messages:
-        """The same, but of the others nothing is told by their values."""
+        """The same, but of the others nothing is told by their values, nor of their device's behaviour."""
         if genuine.all():
             return self
-        nothing = {name: np.where(genuine, getattr(self, name), UNKNOWN) for name in _OF_VALUES - {"measured", "parts"}}
+        nothing = {
+            name: np.where(genuine, getattr(self, name), UNKNOWN)
+            for name in (_OF_VALUES | {"beh"}) - {"measured", "parts"}
+        }
         return replace(self, measured=np.where(genuine[:, None], self.measured, UNKNOWN), **nothing)
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Messages:

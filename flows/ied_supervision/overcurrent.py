@@ -1,7 +1,7 @@
 """Fault currents by their amperes: far above what a block has measured so far, and whether its device has tripped.
 
 What is usual follows a rise at once by a quarter, a fall slowly; a fault teaches nothing, unless it lasts so long that
-it is none.
+it is none, nor does a feeder that is switched off.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from flows.ied_supervision.rule import Limit
 _KNOWN = 60  # measurements, before a current is usual
 _LEAST = 20_000  # mA: what an idle feeder may draw when it is switched on is no fault
 _RISE, _FADE = 4, 1_024
+_OFF_MA, _OFF = 2_000, 32  # a current of no more, or than this part of the usual one: the feeder is switched off
 _ADOPT_US = 600_000_000  # no network feeds a fault for so long
 _BEFORE_US = 1_000_000  # a trip comes before the first measurement of its fault
 
@@ -135,6 +136,6 @@ def _follow(
             usual[b] = amperes
         elif amperes > usual[b]:
             usual[b] += (amperes - usual[b] + _RISE - 1) // _RISE
-        else:
+        elif amperes > max(_OFF_MA, usual[b] // _OFF):
             usual[b] -= (usual[b] - amperes) // _FADE
         count[b] = min(count[b] + 1, _KNOWN)

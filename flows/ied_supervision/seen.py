@@ -26,6 +26,7 @@ class Seen:
 
     Attributes:
         messages: the messages.
+        values: the same, but of those that are not their publisher's, or are a test's, nothing is told by their values.
         walked: what the walk along lines tells of GOOSE; others are their publisher's.
         paced: what the flow of messages in time tells.
         told: what their values tell beside those before them.
@@ -35,6 +36,7 @@ class Seen:
     """
 
     messages: Messages
+    values: Messages
     walked: Walked
     paced: Paced
     told: Contradictions

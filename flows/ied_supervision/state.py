@@ -15,6 +15,7 @@ from flows.ied_supervision.numbers import Ints
 from flows.ied_supervision.overcurrent import Currents
 from flows.ied_supervision.pace import Pace
 from flows.ied_supervision.silence import Rhythm
+from flows.ied_supervision.testing import Behaviour
 from flows.streaming.event_time import MINIMUM
 
 
@@ -61,6 +62,7 @@ class State:
         pace: how messages follow one another.
         told: what their values have told.
         currents: usual currents, and trips.
+        behaviour: which devices are under test.
         company: in what company events come.
         ordinal: messages of each block so far; [blocks].
         first: when each block was heard first, µs since 1970, 0 before; [blocks].
@@ -77,6 +79,7 @@ class State:
     pace: Pace = field(default_factory=Pace.none)
     told: Told = field(default_factory=Told.none)
     currents: Currents = field(default_factory=Currents.none)
+    behaviour: Behaviour = field(default_factory=Behaviour.none)
     company: Company = field(default_factory=Company.none)
     ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     first: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -88,7 +91,8 @@ class State:
 
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
-        for part in (self.lines, self.rhythm, self.baseline, self.pace, self.told, self.currents, self.company):
+        parts = (self.lines, self.rhythm, self.baseline, self.pace, self.told, self.currents, self.behaviour)
+        for part in (*parts, self.company):
             part.reach(blocks)
         more = blocks - len(self.ordinal)
         if more > 0:
@@ -105,6 +109,7 @@ class State:
             self.pace.copy(),
             self.told.copy(),
             self.currents.copy(),
+            self.behaviour.copy(),
             self.company.copy(),
             self.ordinal.copy(),
             self.first.copy(),

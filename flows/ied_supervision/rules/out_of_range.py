@@ -18,11 +18,11 @@ from flows.ied_supervision.values import CURRENT, FREQUENCY, NO_NUMBER, RANGES
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
-    return seen.messages.odd != UNKNOWN
+    return seen.values.odd != UNKNOWN
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
-    m = seen.messages
+    m = seen.values
     meaning, (least, most) = list(RANGES.items())[m.odd_means[n]]
     unit = {CURRENT: " A", FREQUENCY: " Hz"}.get(meaning, "")
     value = "no number" if m.odd_value[n] == NO_NUMBER else f"{m.odd_value[n] / 1000:g}{unit}"

@@ -1,6 +1,8 @@
-"""A protection function has started, for longer than any grading time, and nothing trips.
+"""A protection function that only a fault starts has started, for longer than any grading time, and nothing trips.
 
-The limit is how long, in seconds.
+Overcurrent, distance, differential (PTOC, PIOC, PVOC, PTEF, PDIS, PDIF), and PTRC.Str; undervoltage, thermal overload
+and the like last as long as their causes. The limit is how long, in seconds: of an inverse curve little above its
+setting a trip takes most of a minute.
 
 Clause: IEC 61850-7-4, P….Str and P….Op; IEC 60255-151, operate times.
 
@@ -29,4 +31,4 @@ def _since(seen: Seen, n: int) -> int:
     return int(seen.messages.received[n] - seen.told.picked_up[n])
 
 
-RULE = Rule("PICKUP_WITHOUT_TRIP", ALARM, "{seen}, no trip", _shows, _says, 30 * SECOND, 15.0, "s", since=_since)
+RULE = Rule("PICKUP_WITHOUT_TRIP", ALARM, "{seen}, no trip", _shows, _says, 30 * SECOND, 60.0, "s", since=_since)

@@ -116,7 +116,7 @@ def test_a_fault_that_is_not_told_of_for_a_while_is_the_same_one() -> None:
     """Reports carry what has changed: that a start lasts is told now and then."""
     started = [
         replace(one, references=("PTOC1.Str.general", "PTRC1.Tr.general"), values=("true", "false"))
-        if one.received in (60 * SECOND, 80 * SECOND, 200 * SECOND, 220 * SECOND)
+        if one.received in (60 * SECOND, 125 * SECOND, 245 * SECOND, 265 * SECOND)
         else replace(one, references=("MMXU1.TotW.mag.f",), values=(f"{one.sq}",))
         for one in report(until=6 * MINUTE)
     ]

@@ -628,7 +628,7 @@ def test_a_trip_after_a_pickup_is_in_order_and_one_without_is_not() -> None:
     found = run(_protection((0, calm), (60 * SECOND, started)))
     assert kinds(found) == {"PICKUP_WITHOUT_TRIP"}
     assert found["start_time"].dt.timestamp("us").to_list() == [START + 60 * SECOND]
-    assert found["detected_time"].dt.timestamp("us").to_list() == [START + 76 * SECOND]
+    assert found["detected_time"].dt.timestamp("us").to_list() == [START + 121 * SECOND]
 
 
 def _measuring(until: int, amperes: Callable[[int], float]) -> list[Message]:
