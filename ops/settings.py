@@ -33,6 +33,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -481,6 +482,11 @@ class Settings(BaseSettings):
     network_file: Path | None = Field(
         None, description="Read the network from this Parquet or NDJSON file instead of the topic."
     )
+    _origin: str = PrivateAttr("settings")
+
+    def error(self, key: str, said: str) -> SettingsError:
+        """What is wrong with a key, beside where the settings come from."""
+        return SettingsError(f"{self._origin}: {key}: {said}")
 
 
 # Whose values are not shown in an error.
@@ -525,9 +531,12 @@ def load_settings(
             return init_settings, environment, InitSettingsSource(settings_cls, init_kwargs=written)
 
     try:
-        return Loaded(**(overrides or {}))
+        settings = Loaded(**(overrides or {}))
     except ValidationError as error:
         raise SettingsError(_explained(error, file, variables)) from None
+    if file is not None:
+        settings._origin = f"settings file {file}"
+    return settings
 
 
 class _Environment(EnvSettingsSource):
@@ -611,7 +620,7 @@ def check_clients(settings: Settings) -> None:
             except (KafkaException, TypeError, ValueError) as error:
                 reason = error.args[0]
                 said = reason.str() if hasattr(reason, "str") else str(reason)
-                raise SettingsError(f"kafka.{name}: {said}") from None
+                raise settings.error(f"kafka.{name}", said) from None
             if isinstance(client, Consumer):
                 client.close()
 

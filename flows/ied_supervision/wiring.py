@@ -28,7 +28,7 @@ from flows.wiring import (
     set_up_collector,
     set_up_process,
 )
-from ops.settings import Settings, SettingsError, load_settings
+from ops.settings import Settings, load_settings
 from schemas import contract
 from sinks.letters import DEAD_SUFFIX, LATE_SUFFIX, LetterSink
 from sinks.metrics import MetricsSink
@@ -48,15 +48,15 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
     own = settings.ied_supervision
     for number, one in enumerate(own.rules):
         tuned = [rule for kind, rule in all_rules().items() if fnmatchcase(kind, one.kind)]
+        key = f"ied_supervision.rules.{number}"
         if not tuned:
-            known = ", ".join(all_rules())
-            raise SettingsError(f"ied_supervision.rules.{number}.kind: no rule {one.kind!r}; there are {known}")
+            raise settings.error(f"{key}.kind", f"no rule {one.kind!r}; there are {', '.join(all_rules())}")
         if one.limit is not None and not any(rule.unit for rule in tuned):
-            raise SettingsError(f"ied_supervision.rules.{number}.limit: {one.kind} has no limit (got {one.limit:g})")
+            raise settings.error(f"{key}.limit", f"{one.kind} has no limit (got {one.limit:g})")
+        if one.limit is not None and one.limit <= 1 and any(rule.unit == "times" for rule in tuned):
+            raise settings.error(f"{key}.limit", f"must be more than 1 time what is usual (got {one.limit:g})")
         if one.hold_seconds is not None and not any(rule.hold != UNTIL_GONE for rule in tuned):
-            raise SettingsError(
-                f"ied_supervision.rules.{number}.hold_seconds: {one.kind} ends by itself (got {one.hold_seconds:g})"
-            )
+            raise settings.error(f"{key}.hold_seconds", f"{one.kind} ends by itself (got {one.hold_seconds:g})")
     overrides = tuple(Override(**one.model_dump()) for one in own.rules)
     supervision = SupervisionRules(
         round(own.watermark_delay_seconds * SECOND),

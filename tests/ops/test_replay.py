@@ -64,6 +64,16 @@ def test_a_wrong_setting_names_its_key(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check-config", "--config", str(file)])
     assert result.exit_code == 2
     assert "very-secret" not in result.output
+    for rule, wrong in (
+        ('kind = "silence"', "kind: no rule 'silence'; there are BEH"),
+        ('kind = "REPEATED"\nlimit = 5', "limit: REPEATED has no limit (got 5)"),
+        ('kind = "BEH"\nhold_seconds = 5', "hold_seconds: BEH ends by itself (got 5)"),
+        ('kind = "RETRANSMISSION"\nlimit = 1', "limit: must be more than 1 time what is usual (got 1)"),
+    ):
+        file.write_text(f"[[ied_supervision.rules]]\n{rule}\n")
+        result = CliRunner().invoke(app, ["check-config", "--config", str(file)])
+        assert result.exit_code == 2
+        assert f"error: settings file {file}: ied_supervision.rules.0.{wrong}" in " ".join(result.output.split())
 
 
 def test_why_there_are_no_losses_is_said(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def _says(seen: Seen, n: int) -> Mapping[str, str]:
     m, p = seen.messages, seen.paced
     before, sq_num = int(p.sq_before[n]), int(m.sq_num[n])
     if UNKNOWN not in (before, sq_num) and sq_num - before not in (0, 1):
-        return {"expected": f"SqNum {before + 1}", "seen": f"SqNum {sq_num} at {seen.named(n)}"}
+        # It begins anew with 0 after the last number that 8 or 16 bits hold.
+        due = "0" if before in (0xFF, 0xFFFF) else str(before + 1)
+        return {"expected": f"SqNum {due}", "seen": f"SqNum {sq_num} at {seen.named(n)}"}
     expected = f"EntryID {p.entry_before[n] + 1:x}" if p.left_out[n] else f"an EntryID after {p.entry_before[n]:x}"
     return {"expected": expected, "seen": f"EntryID {m.entry[n]:x} at {seen.named(n)}"}
 
