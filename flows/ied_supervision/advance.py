@@ -7,6 +7,7 @@ makes a difference: a round of the messages received before a moment gives what 
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,7 +109,7 @@ class _Round:
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)
-        self._lone_events(walked, Presence.of(last_before, m.block[alive], m.received[alive], device))
+        self._lone_events(walked, lambda: Presence.of(last_before, m.block[alive], m.received[alive], device))
         fallen, heard = self._silences(awaited)
         np.add.at(state.ordinal, m.block, 1)
         fresh = np.flatnonzero((moments.ends > moments.starts) & (state.first == 0))
@@ -269,7 +270,7 @@ class _Round:
 
     # --------------------------------------------------------------- lone events
 
-    def _lone_events(self, walked: Walked, presence: Presence) -> None:
+    def _lone_events(self, walked: Walked, heard: Callable[[], Presence]) -> None:
         """Events that should have come with others."""
         m, station = self.messages, np.array(self.blocks.station, np.int64)
         begun = (walked.how == STATE) | (walked.how == LOST_STATE)
@@ -278,9 +279,7 @@ class _Round:
         lost = (walked.how[rows] == LOST_STATE).astype(np.int64)
         fresh = Events(station[block], m.received[rows], block, m.st_num[rows], m.sq_num[rows], lost)
         limit = np.broadcast_to(np.asarray(self.policy.limits(LONE, self.blocks.names)), len(self.blocks))
-        lone = self.state.company.judge(
-            fresh, presence, self.blocks, self.state.until, self.until, limit.astype(np.int64)
-        )
+        lone = self.state.company.judge(fresh, heard, self.blocks, self.state.until, self.until, limit.astype(np.int64))
         touched = {block for block, kind in self.state.open if kind == LONE.kind} | set(lone.block.tolist())
         for one in sorted(touched):
             self._lone_of(one, lone.take(lone.block == one))

@@ -6,6 +6,7 @@ do are away, nothing can be said.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -77,6 +78,11 @@ class Presence:
     times: Ints
 
     @classmethod
+    def none(cls) -> Presence:
+        """Of nobody."""
+        return cls(*(np.zeros(0, np.int64) for _ in fields(cls)))
+
+    @classmethod
     def of(cls, last: Ints, block: Ints, received: Ints, device: Ints) -> Presence:
         """From messages.
 
@@ -132,12 +138,14 @@ class Company:
         counts = (self.together.copy(), self.alone.copy(), self.partner.copy(), self.met.copy())
         return Company(*counts, self.recent)
 
-    def judge(self, fresh: Events, presence: Presence, blocks: Blocks, since: int, until: int, limit: Ints) -> Events:
+    def judge(
+        self, fresh: Events, heard: Callable[[], Presence], blocks: Blocks, since: int, until: int, limit: Ints
+    ) -> Events:
         """Take note of events, and find those that should have come with others.
 
         Args:
             fresh: events received from ``since`` on and before ``until``.
-            presence: of the messages received then.
+            heard: gives who was heard by the messages received then; asked only where that matters.
             blocks: all blocks.
             since: all before has been taken note of, µs since 1970.
             until: what was received then is not among them.
@@ -154,6 +162,7 @@ class Company:
         lone = np.zeros(len(judged), bool)
         # In the order of time within each station; blocks are of one station.
         counts = (self.together, self.alone, self.partner, self.met)
+        presence = heard() if (company[now] < 0).all(axis=1).any() else Presence.none()
         _judge(
             judged.block,
             judged.time,

@@ -19,7 +19,7 @@ class Behaviour:
     """What is kept of each device.
 
     Attributes:
-        beh: last Beh that it has told, ``UNKNOWN`` before; [devices].
+        beh: last Beh that it has told, or one that is no test either, ``UNKNOWN`` before; [devices].
     """
 
     beh: Ints
@@ -48,9 +48,10 @@ def under_test(behaviour: Behaviour, messages: Messages, device: Ints) -> npt.ND
         messages: in any order; what others than the publisher say of ``beh`` left out.
         device: of each block the number of its device; [blocks].
     """
-    n, of, known = len(messages), device[messages.block], messages.beh != UNKNOWN
-    if not known.any() and (behaviour.beh < _TEST).all():
+    n = len(messages)
+    if (messages.beh < _TEST).all() and (behaviour.beh < _TEST).all():
         return np.zeros(n, bool)
+    of, known = device[messages.block], messages.beh != UNKNOWN
     # By device and time, of one moment those first that tell.
     order = np.lexsort((~known, messages.received, of))
     place = np.arange(n)

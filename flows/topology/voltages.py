@@ -97,7 +97,7 @@ class Places:
             ends = bounds[part.start : part.stop + 1]
             deviations(voltages, powers, SLOPES, heads, rows, ends, variance, centre[part], scatter[part])
 
-        in_threads(deviate, shares(np.searchsorted(bounds, np.linspace(0, len(rows), THREADS + 1)).tolist()))
+        in_threads(deviate, shares(bounds, THREADS))
         # The covariance of deviations that places have on the whole.
         usual = scatter.sum(axis=0) / max(len(rows), 1)
         weight = count[some] + PRIOR
@@ -145,8 +145,7 @@ class Places:
             belongs = (member[some] >= 0)[:, None] & (member[some][:, None] == numbers)
             likelihood[some], misfit[some] = self._likelihood(found, at, belongs, voltages.shape[1])
 
-        count = max(THREADS, len(rows) // _ROWS)
-        in_threads(part, shares(np.searchsorted(bounds, np.linspace(0, len(rows), count + 1)).tolist()))
+        in_threads(part, shares(bounds, max(THREADS, len(rows) // _ROWS)))
         return Fit(likelihood, misfit)
 
     def _likelihood(
