@@ -23,13 +23,14 @@ from flows.ied_supervision.state import State
 from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.event_time import MINIMUM, Watermark
 from flows.streaming.letters import without_late
-from flows.streaming.packing import pack, unpack
+from flows.streaming.packing import Layout
 from schemas import contract
 
 TIME, DEVICE = "received_time", "ied_id"
 MESSAGE = tuple(name for name in contract("grid.ied.v1").polars if name != DEVICE)
 """Columns of a message that a shard uses, beside the device's id."""
 
+_LAYOUT = Layout("the supervision of IEDs", 2)
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
 _WITHDRAWN = "withdrawn"
 _TIMES = ("start_time", "detected_time", "updated_time", "end_time")
@@ -242,13 +243,13 @@ class SupervisionShard:
     def dump(self) -> bytes:
         """The state as bytes."""
         waiting = Messages.joined(self._waiting)
-        return pack((self.watermark, self._blocks.dump(), self._state, waiting, self._live, self._stood))
+        return _LAYOUT.pack((self.watermark, self._blocks.dump(), self._state, waiting, self._live, self._stood))
 
     @classmethod
     def load(cls, rules: SupervisionRules, data: bytes) -> SupervisionShard:
         """A shard from its bytes."""
         shard = cls(rules)
-        shard.watermark, blocks, shard._state, waiting, shard._live, shard._stood = unpack(data)
+        shard.watermark, blocks, shard._state, waiting, shard._live, shard._stood = _LAYOUT.unpack(data)
         shard.watermark.delay = rules.delay
         shard._blocks = Blocks.load(rules.station_of(), blocks)
         shard._waiting = [waiting] if len(waiting) else []

@@ -27,9 +27,10 @@ from flows.line_loss.sums import COLUMNS, Contributions
 from flows.line_loss.window_table import SAID, WindowTable
 from flows.streaming.event_time import MAXIMUM, MINIMUM
 from flows.streaming.network import NetworkTable
-from flows.streaming.packing import pack, unpack
+from flows.streaming.packing import Layout
 from flows.streaming.registers import MICRO_WH_PER_KWH, Ints
 
+_LAYOUT = Layout("the balance of line losses", 1)
 _C = {name: position for position, name in enumerate(COLUMNS)}
 _HEAD = ("head_in", "head_out", "heads_known", "heads_measured", "heads_us")
 _CUSTOMERS = ("customers_in", "customers_out", "customers_measured", "customers_us")
@@ -382,7 +383,7 @@ class BalanceState:
 
     def dump(self) -> bytes:
         """The state as compressed bytes."""
-        return pack(
+        return _LAYOUT.pack(
             (
                 self.network.dump(),
                 self._codes,
@@ -406,7 +407,7 @@ class BalanceState:
             state._watermarks,
             state._closed_until,
             learned,
-        ) = unpack(data)
+        ) = _LAYOUT.unpack(data)
         state._codes, state._table = codes, table
         state._learning = Learning(rules.investigation, rules.keep, codes, table)
         state._learning.restore(learned)

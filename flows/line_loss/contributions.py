@@ -8,7 +8,6 @@ are of integers, so a sum of differences is exact and does not depend on their o
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from flows.line_loss.sums import Contributions, Sums
 from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark
 from flows.streaming.letters import without_late
 from flows.streaming.network import NetworkTable
+from flows.streaming.packing import Layout
 from flows.streaming.ratings import Ratings
 from flows.streaming.registers import Ints, usable
 
@@ -34,6 +34,7 @@ OUTCOMES = ("taken", "used", "duplicate", "correction", "late", "dead_letter")
 READING = ("time", "import_kwh", "export_kwh", "quality", "received_time", "reactive_power_kvar", "voltage_l1_v")
 """Columns of a reading that a shard uses, beside the meter's id."""
 
+_LAYOUT = Layout("the meters of line losses", 1)
 _NO_PAIRS = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64))
 _CHUNK = 1_000_000  # most (meter, window) pairs worked out at once
 
@@ -348,15 +349,14 @@ class MeterShard:
     def dump(self) -> bytes:
         """The state as bytes."""
         self._evict()
-        return pickle.dumps(
+        return _LAYOUT.pack(
             (
                 self.meters.dump(),
                 self.network.dump(),
                 self.watermark,
                 self.ticked,
                 self._unusable,
-            ),
-            protocol=5,
+            )
         )
 
     @classmethod
@@ -369,7 +369,7 @@ class MeterShard:
             shard.watermark,
             shard.ticked,
             shard._unusable,
-        ) = pickle.loads(data)  # noqa: S301 - our own recovery store
+        ) = _LAYOUT.unpack(data)
         shard.watermark.delay = rules.delay
         shard.meters.restore(meters, rules.kept_readings)
         shard.network.restore(network)

@@ -21,7 +21,7 @@ import polars as pl
 from connectors.compiled import compiled
 from flows.streaming.event_time import MINIMUM, to_micros
 from flows.streaming.identifiers import CodeMap, codes_of
-from flows.streaming.packing import narrowest, pack, unpack
+from flows.streaming.packing import Layout, narrowest
 from flows.streaming.position import position
 
 Ints = npt.NDArray[np.int64]
@@ -36,6 +36,7 @@ NEVER = np.iinfo(np.int64).max
 # IEC 60870-5 quality: with overflow, blocked, not topical or invalid a register says nothing of this instant.
 UNUSABLE_QUALITY = 0x01 | 0x10 | 0x40 | 0x80
 
+_LAYOUT = Layout("the registers of meters", 1)
 _LEAST_ROWS = 64  # a matrix of one row is in both orders at once, and would be compiled for anew
 _FIELDS = ("time", "value", "received", "versions")
 _SUMS = ("time", "value")  # what is kept as differences
@@ -291,12 +292,12 @@ class RegisterStore:
         # Differences are small numbers. Where they overflow, the sums come round again.
         first = {name: planes[name][:1].copy() for name in _SUMS}
         narrow = {name: narrowest(np.diff(p, axis=0) if name in _SUMS else p) for name, p in planes.items()}
-        return pack((self.meters, self.count, self.doubt_until, first, narrow, self._variants))
+        return _LAYOUT.pack((self.meters, self.count, self.doubt_until, first, narrow, self._variants))
 
     @classmethod
     def load(cls, data: bytes, capacity: int = 16) -> RegisterStore:
         """A store from its bytes."""
-        meters, count, doubt_until, first, narrow, variants = unpack(data)
+        meters, count, doubt_until, first, narrow, variants = _LAYOUT.unpack(data)
         store = cls(max(capacity, int(count.max(initial=0))))
         if meters:
             store._add(pl.Series("meter_id", meters, dtype=pl.String))

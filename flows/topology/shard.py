@@ -19,7 +19,7 @@ from connectors.batch import LETTER_SCHEMA, Batch
 from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark, to_micros
 from flows.streaming.letters import without_late
 from flows.streaming.network import NetworkTable
-from flows.streaming.packing import pack, unpack
+from flows.streaming.packing import Layout
 from flows.topology.changes import Changes, Finding, Step, decide
 from flows.topology.memory import Memory
 from flows.topology.neighbourhood import Neighbourhood, neighbourhood
@@ -32,6 +32,7 @@ from schemas import contract
 DEVICE, TIME = "meter_id", "time"
 METER_TOPIC, NETWORK_TOPIC = "grid.meter.v1", "grid.network.v1"
 
+_LAYOUT = Layout("the topology of meters", 1)
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
 _KEPT = BALANCE + 1  # slots that steps look back upon
 
@@ -329,13 +330,13 @@ class TopologyShard:
     def dump(self) -> bytes:
         """The state as bytes."""
         kept = self._slots.dump(), self._settled, self._kept, self._said, self._stands
-        return pack((self.watermark, self.network.dump(), *kept))
+        return _LAYOUT.pack((self.watermark, self.network.dump(), *kept))
 
     @classmethod
     def load(cls, rules: TopologyRules, data: bytes) -> TopologyShard:
         """A shard from its bytes."""
         shard = cls(rules)
-        shard.watermark, network, slots, shard._settled, shard._kept, shard._said, shard._stands = unpack(data)
+        shard.watermark, network, slots, shard._settled, shard._kept, shard._said, shard._stands = _LAYOUT.unpack(data)
         shard.watermark.delay = rules.delay
         shard.network.restore(network)
         shard._slots = Slots.load(slots)

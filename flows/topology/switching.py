@@ -17,7 +17,7 @@ from connectors.batch import LETTER_SCHEMA, Batch
 from flows.streaming.event_time import MAXIMUM, MINIMUM, Watermark
 from flows.streaming.letters import without_late
 from flows.streaming.network import USAGE_POINT, NetworkTable, Version
-from flows.streaming.packing import pack, unpack
+from flows.streaming.packing import Layout
 from flows.topology.positions import Operation, Positions, bay_of
 from flows.topology.rows import Row, above, change_frame, in_place_of, same
 from flows.topology.supply import SWITCHES, Effect, Supply
@@ -27,6 +27,7 @@ FTU_TOPIC, NETWORK_TOPIC = "grid.ftu.v1", "grid.network.v1"
 VALUE = ("point", "time", "value", "quality", "cause")
 """Columns of a value that are used, beside the unit's id."""
 
+_LAYOUT = Layout("the switching of the grid", 1)
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
 _SURE, _HEARSAY = 0.99, 0.95  # of what was told when it happened, and of what an interrogation brought
 
@@ -292,13 +293,13 @@ class SwitchingShard:
 
     def dump(self) -> bytes:
         """The state as bytes."""
-        return pack((self.watermark, self.network.dump(), self._head, self._waiting, self._said, self._stands))
+        return _LAYOUT.pack((self.watermark, self.network.dump(), self._head, self._waiting, self._said, self._stands))
 
     @classmethod
     def load(cls, rules: SwitchingRules, data: bytes) -> SwitchingShard:
         """A shard from its bytes."""
         shard = cls(rules)
-        shard.watermark, network, shard._head, shard._waiting, shard._said, shard._stands = unpack(data)
+        shard.watermark, network, shard._head, shard._waiting, shard._said, shard._stands = _LAYOUT.unpack(data)
         shard.watermark.delay = rules.delay
         shard.network.restore(network)
         if shard._head.until != MINIMUM:
