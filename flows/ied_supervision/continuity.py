@@ -90,6 +90,7 @@ _ACTIVE_US = 5_000_000  # a line that has been silent for longer speaks no more
 _STEADY = 8  # sqNum from which on retransmissions have their steady interval
 _BACKED_OFF = 20  # sqNum by which the longest back-off is over: 2 ms doubled so often are half an hour
 _BEAT_OFF = 8  # an interval farther off than the eighth part is not the publisher's
+_DRIFT = 50  # by so little of the time a publisher's beat may be other than it was
 _MOST_LOST = 10_000_000
 _LONG_KNOWN = 20  # messages of a line that may come back
 _BURST = 5  # sqNum up to which retransmissions follow at once
@@ -104,6 +105,7 @@ _UNSET = 946_684_800_000_000  # µs: a clock before 2000 has never been set
 # Strikes against a line, in thousandths of a logarithm of the odds.
 _NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN, _UNEXPECTED = 6_000, 12_000, 4_000, 8_000, 40_000
 _BEHIND = 6_000  # it sends what has been sent before
+_UNPROVED = 2_000  # most lead of one that has not been heard since the other has
 
 
 @dataclass(slots=True)
@@ -271,7 +273,7 @@ def _begins_anew(keeper: Ints, oldest: int, t: int, st: int, sq: int, now: int) 
     """Whether numbers are those of a restarted publisher, whose first messages may have been lost."""
     gone = (now - keeper[_RECEIVED]) // 1_000_000
     few = st <= _FEW_STATES + gone // _SECONDS_OF_A_STATE and sq <= 10 + 2 * gone
-    later = t > keeper[_TIME] or _is_unset(t, oldest)  # after a restart a clock may not have been set yet
+    later = t >= keeper[_TIME] or _is_unset(t, oldest)  # after a restart a clock may not have been set yet
     return (st <= 1 and sq <= 1) or (few and later and st < keeper[_ST])
 
 
@@ -355,18 +357,24 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_how, this_rank, this_lost = LOST_STATE, 5 if same_data else 8, 1
             elif begins and t > line[_TIME]:
                 this_how, this_rank = STATE, 5 if same_data else 8
-            elif begins and not same_data:
+            elif begins and (not same_data or payload[n] == 0):
                 this_how, this_rank = STATE, 7  # its clock has been set back, or has none
             elif same_state and same_data and 0 < -missed - 1 <= 8 and now - line[_RECEIVED] <= _COPIED_US:
-                this_how, this_rank = REPEATED, 4
+                this_how, this_rank = REPEATED, 8
             elif same_number and same_data and other_data:
                 this_how, this_rank = OVERTAKEN, 3  # by what somebody else has sent with its number
             elif same_number:
-                this_how, this_rank = (REPEATED, 3) if same_data else (TWIN, 2)
+                # A copy by another way through the network is of who has just sent it, whoever else may count on.
+                copied = now - line[_RECEIVED] <= _COPIED_US
+                this_how, this_rank = (REPEATED, 8 if copied else 3) if same_data else (TWIN, 2)
             elif same_state and 0 < missed <= _MOST_LOST:
                 this_how, this_rank, this_lost = LOST, 6 if same_data else 0, missed
             elif line[_ST] < st <= line[_ST] + 50 and t > line[_TIME]:
                 this_how, this_rank, this_lost = LOST_STATE, 4, st - line[_ST] - 1 + sq - (line[_BEGINS_WITH] == _ONE)
+            elif line[_ST] < st <= line[_ST] + 50 and t == line[_TIME]:
+                # Of a publisher that does not say when its states began.
+                this_rank, this_lost = 1, st - line[_ST] - 1 + sq - (line[_BEGINS_WITH] == _ONE)
+                this_how = LOST_STATE if this_lost > 0 else STATE
             # More than can have been sent in the time, even in the publisher's own rhythm.
             gone = now - line[_RECEIVED]
             beats = 3 * gone // (2 * period[b]) if period[b] else 0
@@ -388,18 +396,23 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             for one in range(LINES * _STATES):
                 place, left = one // _STATES, _PAST + one % _STATES * _OF_STATE
                 line = of_block[place]
-                if not line[_USED] or line[left + _B_COUNT] == 0 or now - line[left + _B_RECEIVED] > active_us:
+                if not line[_USED] or line[left + _B_COUNT] == 0:
                     continue
                 if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                     continue
                 same_state = st == line[left + _B_ST] and t == line[left + _B_TIME]
-                goes_on = same_state and 0 < sq - line[left + _B_SQ] <= 20
+                silent, steps = now - line[left + _B_RECEIVED], sq - line[left + _B_SQ]
+                goes_on = same_state and 0 < steps <= 20 and silent <= active_us
+                # After however long: whoever has counted on meanwhile has as many numbers as the time has beats.
+                off = abs(silent - steps * period[b])
+                goes_on |= same_state and steps > 0 and period[b] > 0 and off <= period[b] // 2 + silent // _DRIFT
                 copied = same_state and 0 <= line[left + _B_SQ] - sq <= 8
-                copied = copied and now - line[left + _B_RECEIVED] <= _COPIED_US
+                copied = copied and silent <= _COPIED_US
                 if copied or (goes_on and line[_SQ] <= _BURST and now - line[_RECEIVED] <= _COPIED_US):
                     best, how, rank = place, REPEATED, 2 * 7  # overtaken by the new state on the way
                     break
                 forks = st == line[left + _B_ST] + 1 and sq <= 1 and t > line[left + _B_TIME] and t != line[_TIME]
+                forks &= silent <= active_us
                 if left > _PAST:
                     forks &= t != line[left - _OF_STATE + _B_TIME]
                 if (goes_on or forks) and line[_SIMULATED] and simulation[n] != 1:
@@ -417,9 +430,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 if goes_on or forks:
                     source, best, how, lost = place, -1, FORK, 0
                     # Who goes on in the old rhythm says that the new state is somebody else's.
-                    steps = sq - line[left + _B_SQ]
-                    off = now - line[left + _B_RECEIVED] - steps * period[b]
-                    if goes_on and (not period[b] or abs(off) * _BEAT_OFF <= steps * period[b]):
+                    if goes_on and (not period[b] or off * _BEAT_OFF <= steps * period[b]):
                         line[_STRIKES] += _LEFT_THE_TRUNK
                     break
         if how == TWIN:
@@ -604,3 +615,6 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         out_interleaved[n] = interleaved
         out_trusted[n] = leader
         out_lead[n] = lead - second if second != np.iinfo(np.int64).min else 0
+        # As long as the one that is trusted has not gone on beside another, that may be the same publisher.
+        if best != leader and line[_BORN] >= of_block[leader, _RECEIVED] and line[_STRIKES] < _UNEXPECTED:
+            out_lead[n] = min(out_lead[n], _UNPROVED)
