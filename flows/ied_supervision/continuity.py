@@ -45,6 +45,9 @@ _FIELDS = (
     "interval",
     "skipped_sq",
     "skipped_received",
+    "plan_sq",
+    "plan_received",
+    "plan_period",
     "begins_with",
     "lost_first",
     "last_payload",
@@ -72,6 +75,9 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _INTERVAL,
     _SKIPPED_SQ,
     _SKIPPED_RECEIVED,
+    _PLAN_SQ,
+    _PLAN_RECEIVED,
+    _PLAN_PERIOD,
     _BEGINS_WITH,
     _LOST_FIRST,
     _LAST_PAYLOAD,
@@ -344,11 +350,11 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if missed < _MOST_LOST - _LAST:
                 missed += _LAST + 1  # it has begun anew after the last number
             this_how, this_rank, this_lost = RIVAL, 0, 0
-            # The numbers that somebody seemed to have skipped, when they are due.
-            steps = sq - line[_SKIPPED_SQ]
-            due = line[_SKIPPED_RECEIVED] + steps * period[b]
-            skipped = same_state and same_data and line[_SKIPPED_RECEIVED] > 0 and steps > 0 and sq <= line[_SQ]
-            comes_back = skipped and period[b] > 0 and abs(now - due) * _BEAT_OFF <= steps * period[b]
+            # Numbers that somebody has sent ahead of the publisher's beat, when they are due.
+            steps, beat = sq - line[_PLAN_SQ], line[_PLAN_PERIOD]
+            comes_back = same_state and same_data and beat > 0 and 0 < steps <= line[_SQ] - line[_PLAN_SQ]
+            comes_back &= abs(now - line[_PLAN_RECEIVED] - steps * beat) * _BEAT_OFF <= steps * beat
+            comes_back &= sq < line[_SQ] or now - line[_RECEIVED] > _COPIED_US
             if comes_back:
                 this_how, this_rank = NEXT, 9
             elif same_state and _follows(sq, line[_SQ]):
@@ -507,7 +513,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         if returned:
             out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = line[_ST], line[_SQ], line[_RECEIVED]
             out_parted[n, 3] = line[_ADDRESS]
-            gap = now - line[_SKIPPED_RECEIVED]
+            gap = (now - line[_PLAN_RECEIVED]) // (sq - line[_PLAN_SQ])
+            period[b] = line[_PLAN_PERIOD]  # not what it seemed to be since
         if how == OVERTAKEN:
             out_parted[n, 0], out_parted[n, 1], out_parted[n, 2] = line[_ST], line[_SQ], line[_RECEIVED]
             out_parted[n, 3] = line[_ADDRESS]
@@ -563,7 +570,14 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_PAYLOAD] = payload[n]
                 line[_PART:_PAST] = parts[n]
         growing = sq < _BACKED_OFF and 2 * gap > 3 * line[_INTERVAL]  # the retransmissions still back off
+        on_beat = abs(line[_INTERVAL] - period[b]) * _BEAT_OFF <= period[b]
         line[_INTERVAL] = gap
+        # Ahead of the beat: the publisher may be yet to send these numbers.
+        in_time = (gap - (lost + 1) * period[b]) * _BEAT_OFF >= -(lost + 1) * period[b]
+        if returned or in_time or how not in (NEXT, LOST, OVERTAKEN, REPEATED):
+            line[_PLAN_PERIOD] = 0
+        elif how in (NEXT, LOST) and on_beat and line[_PLAN_PERIOD] == 0:
+            line[_PLAN_SQ], line[_PLAN_RECEIVED], line[_PLAN_PERIOD] = line[_SQ], line[_RECEIVED], period[b]
         if how == NEXT and sq >= _STEADY and gap > 0 and not growing:
             if period[b] and abs(gap - period[b]) * _BEAT_OFF > period[b]:
                 line[_MISSED] = min(line[_MISSED] + 1, 40)
