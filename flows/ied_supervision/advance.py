@@ -24,7 +24,7 @@ from flows.ied_supervision.messages import GOOSE, Messages
 from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
-from flows.ied_supervision.rule import AGAIN, SINGLE, STAYS, UNTIL_GONE, Bools, Rule, all_rules
+from flows.ied_supervision.rule import AGAIN, STAYS, UNTIL_GONE, Bools, Rule, all_rules
 from flows.ied_supervision.rules.flooding import RULE as FLOODING
 from flows.ied_supervision.rules.lone_event import RULE as LONE
 from flows.ied_supervision.rules.overcurrent_without_trip import RULE as OVERCURRENT
@@ -233,7 +233,7 @@ class _Round:
         hold = max(self.policy.of(rule, *self.blocks.names[block]).hold, 0)
         if past is None or past.end is None or begun - past.end > hold + AGAIN:
             return None, 1
-        if past.nth < SINGLE and begun > past.start:  # else the same fault has only not been told of for a while
+        if past.nth < rule.single and begun > past.start:  # else the same fault has only not been told of for a while
             return None, past.nth + 1
         again = past.copy()  # the state that this one is a copy of has it, too
         again.end = again.gone = None
@@ -386,7 +386,7 @@ class _Round:
         nth = 1
         if ended is not None and last - ended[1] <= self.policy.of(SILENCE, ied, control_block).hold:
             episode, nth = ended[0], ended[0].nth + 1
-            if nth > SINGLE:
+            if nth > SILENCE.single:
                 shared = self.state.ended.get(block) is episode  # with the state that this one is a copy of
                 return Fallen(raised_at, block, episode.copy() if shared else episode, last, last_message, promised)
         evidence = {"expected": f"a message within {promised / 1e6:.3f} s", "seen": "none"}

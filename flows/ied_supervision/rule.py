@@ -30,8 +30,7 @@ STAYS = 10_000_000
 
 SECOND = 1_000_000
 
-SINGLE = 3
-"""So many of a kind that soon follow one another are anomalies of their own; the next ones are the last one's."""
+_SINGLE = {INFO: 3, WARNING: 3, ALARM: 10}
 
 AGAIN = 300 * SECOND
 """So soon, µs, after the one before, and its hold."""
@@ -68,6 +67,11 @@ class Rule:
     accuses: Callable[[Seen], Bools] | None = None
     returns: bool = False
     since: Callable[[Seen, int], int] | None = None
+
+    @property
+    def single(self) -> int:
+        """So many that soon follow one another are anomalies of their own; the next ones are the last one's."""
+        return _SINGLE[self.severity]
 
 
 @cache

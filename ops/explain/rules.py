@@ -24,7 +24,7 @@ hold_seconds = 300
 
 Three anomalies of one kind and control block that follow one another within five minutes and the rule's own
 time are three; those that go on to follow are the third one's, which is raised again: its `message_count` goes on, its
-`end_time` is taken back.
+`end_time` is taken back. Of those that are an ALARM by themselves, which may each be another attack, it is the tenth.
 """
 
 

@@ -55,7 +55,7 @@ def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
     before: int | None = None
     for since, until in silences:
         nth = nth + 1 if before is not None and since - before <= 300 * SECOND else 1
-        if nth > 3:
+        if nth > 10:
             anomalies[-1].append((since, until))
         else:
             anomalies.append([(since, until)])
@@ -161,14 +161,14 @@ def _until_gone(
 
 
 def _together(found: list[Finding], hold: int) -> set[Finding]:
-    """From the fourth on that follow one another within five minutes they are the third one's."""
+    """From the fourth on (of alarms, the eleventh) that soon follow one another they are the one before's."""
     joined: list[Finding] = []
     nth = 0
     for one in found:
         before = joined[-1] if joined else None
         soon = before is not None and before[3] is not None and one[2] - before[3] <= hold + 300 * SECOND
         nth = nth + 1 if soon else 1
-        if before is not None and nth > 3:
+        if before is not None and nth > (10 if one[1].endswith("ALARM") else 3):
             joined[-1] = (*before[:3], one[3], before[4] + one[4])
         else:
             joined.append(one)
