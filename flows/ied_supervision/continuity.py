@@ -102,7 +102,9 @@ _LONG_KNOWN = 20  # messages of a line that may come back
 _BURST = 5  # sqNum up to which retransmissions follow at once
 _COPIED_US = 50_000  # a copy by another way through the network is not later than this
 _HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
+_BEATS = 10  # or so many that were in the publisher's own rhythm
 _FEW_STATES = 4  # that a publisher has had when it is first heard after a restart,
+_NEAR_STATES = 3  # that a publisher may have had unheard
 _SECONDS_OF_A_STATE = 10  # and one more for so long that it was not heard
 _LAST = 0xFFFF_FFFF
 _ZERO, _ONE = 1, 2  # with what sqNum the last state has begun
@@ -359,12 +361,12 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_how, this_rank = NEXT, 9
             elif same_state and _follows(sq, line[_SQ]):
                 this_how, this_rank = NEXT, 9 if same_data else 5
-            elif begins and t > line[_TIME] and sq > 0 and line[_BEGINS_WITH] == _ZERO:
-                this_how, this_rank, this_lost = LOST_STATE, 5 if same_data else 8, 1
-            elif begins and t > line[_TIME]:
-                this_how, this_rank = STATE, 5 if same_data else 8
-            elif begins and (not same_data or payload[n] == 0):
-                this_how, this_rank = STATE, 7  # its clock has been set back, or has none
+            elif begins and (t > line[_TIME] or not same_data or payload[n] == 0):
+                this_lost = int(sq > 0 and line[_BEGINS_WITH] == _ZERO)
+                this_how = LOST_STATE if this_lost else STATE
+                this_rank = 7  # its clock has been set back, or has none
+                if t > line[_TIME]:
+                    this_rank = 5 if same_data else 8
             elif same_state and same_data and 0 < -missed - 1 <= 8 and now - line[_RECEIVED] <= _COPIED_US:
                 this_how, this_rank = REPEATED, 8
             elif same_number and same_data and other_data:
@@ -611,7 +613,11 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             # What the publisher had left behind before it fell silent proves nothing, however long it is repeated.
             fresh = other[_TIME] > of_block[leader, _TIME] or _is_unset(other[_TIME], oldest[b])
             believed = other[_STRIKES] < _NO_ORIGIN or other[_RESTARTED] == 1
-            believed |= gone > _HANDED_OVER_US and fresh
+            in_rhythm = other[_KEPT] - other[_MISSED] >= _BEATS
+            believed |= fresh and (gone > _HANDED_OVER_US or (gone > active_us and in_rhythm))
+            # Nor is it who alone goes on, in a state that comes next: its clock has been set back.
+            ahead = other[_ST] - of_block[leader, _ST]
+            believed |= 0 < ahead <= _NEAR_STATES and other[_ADDRESS] == of_block[leader, _ADDRESS]
             if place != leader and (score > lead or (gone > active_us and believed)):
                 leader, lead = place, score
         for place in range(LINES):

@@ -23,6 +23,7 @@ _REGULAR = 3  # so many of the long intervals, and half of them, are of the long
 _LATE = 2  # rhythms that must have passed
 _OUTLIVED, _OUTLASTED = 32, 10  # so many shorter ones, and for so many times as long, are another rhythm
 _JITTER = 8  # a promised interval may be longer by this part
+_PROMISES, _LONGER = 30, 4  # after so many, only by this part more than what two have promised is believed
 _MANY = 64  # that are counted
 _FADE = 64  # a longest interval that is not reached again is forgotten by this part each time
 
@@ -61,6 +62,9 @@ class Rhythm:
         short: how many were shorter since.
         st_num: of the last message.
         sq_num: of the last message.
+        promises: how many messages have promised something since two of them have promised more.
+        once: longest that was ever promised, µs.
+        twice: longest that was promised twice, µs.
     """
 
     last: Ints
@@ -75,6 +79,9 @@ class Rhythm:
     short: Ints
     st_num: Ints
     sq_num: Ints
+    promises: Ints
+    once: Ints
+    twice: Ints
 
     @classmethod
     def none(cls) -> Rhythm:
@@ -115,6 +122,9 @@ class Rhythm:
             self.short,
             self.st_num,
             self.sq_num,
+            self.promises,
+            self.once,
+            self.twice,
             m.block,
             m.received,
             m.time_allowed_to_live_ms,
@@ -153,6 +163,9 @@ def _follow(  # noqa: PLR0912 - one pass
     short: Ints,
     last_st: Ints,
     last_sq: Ints,
+    promises: Ints,
+    once: Ints,
+    twice: Ints,
     block: Ints,
     received: Ints,
     live_ms: Ints,
@@ -176,6 +189,12 @@ def _follow(  # noqa: PLR0912 - one pass
         last[b] = received[n]
         if live_ms[n] > 0:
             live[b] = live_ms[n] * 1_000
+            # One message alone, which somebody may have altered, does not let a publisher be silent for an hour.
+            longer = min(once[b], live[b])
+            promises[b] = 0 if longer > twice[b] else min(promises[b] + 1, _PROMISES)
+            twice[b], once[b] = max(twice[b], longer), max(once[b], live[b])
+            if promises[b] == _PROMISES:
+                live[b] = min(live[b], twice[b] + twice[b] // _LONGER)
             continue
         if promised[b] > 0:
             live[b] = promised[b] + promised[b] // _JITTER

@@ -142,3 +142,83 @@ def test_an_outage_of_many_messages_is_a_gap() -> None:
     fast = goose(until=40 * MINUTE, every=100_000)
     found = run([one for one in fast if not 5 * MINUTE < one.received < 35 * MINUTE])
     assert kinds(found) == {"SILENCE", "SEQUENCE_GAP"}
+
+
+@pytest.mark.parametrize("unheard", [3, 8, 30, 120, 500])
+@pytest.mark.parametrize("goes_on", [0, 1])
+def test_who_counts_on_after_it_was_not_heard_is_the_publisher(unheard: int, goes_on: int) -> None:
+    """Its beat went on meanwhile, whatever somebody else has sent in its place."""
+    since, until = 300 * SECOND + 300_000, 300 * SECOND + 300_000 + unheard * SECOND
+    heard = [one for one in _GENUINE if not since < one.received < until]
+    found = run([*heard, *_OTHERS, *forged(since + 100_000, 1, 0, goes_on * (unheard - 1))])
+    assert "RIVAL_PUBLISHER" in kinds(found)
+    assert not accused(found)
+    rival = found.row(by_predicate=pl.col("kind") == "RIVAL_PUBLISHER", named=True)
+    assert rival["state"] == "CLEARED"
+    assert rival["end_time"].timestamp() * SECOND - START <= until + 10 * SECOND
+    silences = found.filter(pl.col("kind") == "SILENCE")
+    assert set(silences["state"]) <= {"CLEARED"}
+
+
+@pytest.mark.parametrize(("ahead", "every", "step"), [(3, 20_000, 1), (9, 20_000, 1), (5, 90_000, 3), (3, 350_000, 5)])
+@pytest.mark.parametrize("other_data", [False, True])
+def test_numbers_sent_ahead_of_the_beat_are_not_the_publishers(
+    ahead: int, every: int, step: int, other_data: bool
+) -> None:
+    begun = 300 * SECOND + 400_000
+    last = next(one for one in reversed(_GENUINE) if one.received < begun)
+    assert last.sq is not None
+    false = [
+        replace(
+            last,
+            received=begun + n * every,
+            sq=last.sq + (n + 1) * step,
+            values=("true", "true") if other_data else last.values,
+        )
+        for n in range(ahead)
+    ]
+    found = run([*_GENUINE, *_OTHERS, *false])
+    assert "RIVAL_PUBLISHER" in kinds(found)
+    assert "SILENCE" not in kinds(found)
+    assert not accused(found) & {one.received for one in _GENUINE}
+
+
+@pytest.mark.parametrize("apart", [100, 4_000])
+def test_copies_stay_with_who_sent_them_while_somebody_replays(apart: int) -> None:
+    copies = [replace(one, received=one.received + apart) for one in _GENUINE]
+    replayed = [replace(one, received=one.received + 120 * SECOND + 300_000) for one in _GENUINE[170:185]]
+    found = run([*_GENUINE, *copies, *_OTHERS, *replayed])
+    assert {"RIVAL_PUBLISHER", "REPLAYED"} <= kinds(found)
+    assert not accused(found) & {one.received for one in (*_GENUINE, *copies)}
+    rival = found.row(by_predicate=pl.col("kind") == "RIVAL_PUBLISHER", named=True)
+    assert (rival["state"], rival["message_count"] <= len(replayed)) == ("CLEARED", True)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, 4])
+@pytest.mark.parametrize("data", [True, False])
+def test_a_publisher_whose_time_stands_still_may_lose_the_first_of_a_state(lost: int, data: bool) -> None:
+    begun = 300 * SECOND
+    made = [
+        replace(one, time=0, values=one.values if data else None)
+        for one in goose(until=10 * MINUTE, changes=[100 * SECOND, begun])
+        if not begun <= one.received < begun + lost * SECOND
+    ]
+    found = run([*made, *goose("S1-B", until=10 * MINUTE)])
+    silent = {"SILENCE"} if lost > 1 else set()  # for longer than the last message has promised
+    assert kinds(found) == silent | ({"SEQUENCE_GAP"} if lost else set())
+
+
+def test_one_message_does_not_promise_an_hour_of_silence() -> None:
+    alive = goose(until=5 * MINUTE)
+    last = alive[-1]
+    assert last.sq is not None
+    false = replace(last, received=last.received + 300_000, sq=last.sq + 1, live=3_600_000)
+    found = run([*alive, false, *goose("S1-B", until=8 * MINUTE)])
+    silence = found.row(by_predicate=pl.col("kind") == "SILENCE", named=True)
+    assert silence["detected_time"].timestamp() * SECOND - START <= false.received + 3 * SECOND
+
+
+def test_a_publisher_that_promises_longer_from_now_on_is_believed() -> None:
+    sooner, later = goose(until=5 * MINUTE), goose(since=5 * MINUTE, until=20 * MINUTE, every=4 * SECOND, st=2)
+    found = run([*sooner, *(replace(one, live=8_000) for one in later), *goose("S1-B", until=20 * MINUTE)])
+    assert len(found.filter(pl.col("kind") == "SILENCE")) <= 1
