@@ -48,6 +48,7 @@ _FIELDS = (
     "plan_sq",
     "plan_received",
     "plan_period",
+    "renews",
     "begins_with",
     "lost_first",
     "last_payload",
@@ -78,6 +79,7 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _PLAN_SQ,
     _PLAN_RECEIVED,
     _PLAN_PERIOD,
+    _RENEWS,
     _BEGINS_WITH,
     _LOST_FIRST,
     _LAST_PAYLOAD,
@@ -101,6 +103,7 @@ _MOST_LOST = 10_000_000
 _LONG_KNOWN = 20  # messages of a line that may come back
 _BURST = 5  # sqNum up to which retransmissions follow at once
 _COPIED_US = 50_000  # a copy by another way through the network is not later than this
+_RENEWED_US = 1_100_000  # so far the time in messages may be from the time between them: it may be of whole seconds
 _HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
 _BEATS = 10  # or so many that were in the publisher's own rhythm
 _FEW_STATES = 4  # that a publisher has had when it is first heard after a restart,
@@ -343,7 +346,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 continue
             if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                 continue
-            same_state = st == line[_ST] and t == line[_TIME]
+            # A publisher that wrongly puts the present into each message always does so, from its first ones on.
+            runs = t - line[_TIME] - (now - line[_RECEIVED])
+            renews = (line[_RENEWS] == 1 or line[_COUNT] == 1) and t > line[_TIME] and abs(runs) <= _RENEWED_US
+            same_state = st == line[_ST] and (t == line[_TIME] or renews)
             same_data = payload[n] == line[_PAYLOAD] or payload[n] == 0 or line[_PAYLOAD] == 0
             same_number = same_state and sq == line[_SQ]
             other_data = payload[n] != line[_LAST_PAYLOAD] and payload[n] != 0 and line[_LAST_PAYLOAD] != 0
@@ -529,7 +535,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             line[_SKIPPED_SQ], line[_SKIPPED_RECEIVED] = line[_SQ], line[_RECEIVED]
         elif how not in (NEXT, OVERTAKEN) or returned:
             line[_SKIPPED_RECEIVED] = 0
-        if (st != line[_ST] or t != line[_TIME]) and not overtaken:
+        renewed = how in (NEXT, LOST) and st == line[_ST] and t != line[_TIME]
+        if renewed or (how in (NEXT, LOST) and gap > _RENEWED_US):
+            line[_RENEWS] = renewed
+        if (st != line[_ST] or t != line[_TIME]) and not overtaken and not renewed:
             begun = line[_ST] >= 0 and how in (STATE, LOST_STATE, FORK, TWIN)
             same = begun and payload[n] == line[_PAYLOAD] and payload[n] != 0
             same &= st <= line[_ST] + 1 or line[_ST] == _LAST  # else a state was missed, with other data

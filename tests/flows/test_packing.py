@@ -95,7 +95,7 @@ def _registers() -> bytes:
 @pytest.mark.parametrize(
     ("dump", "layout", "shape"),
     [
-        (_supervision, 2, "f6ea74c987f9"),
+        (_supervision, 2, "74486a59fa55"),
         (_switching, 1, "ea09d8f4bf90"),
         (_topology, 1, "a05dfe8b81f6"),
         (_meters, 1, "6246313decc2"),

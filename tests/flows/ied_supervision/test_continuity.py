@@ -222,3 +222,17 @@ def test_a_publisher_that_promises_longer_from_now_on_is_believed() -> None:
     sooner, later = goose(until=5 * MINUTE), goose(since=5 * MINUTE, until=20 * MINUTE, every=4 * SECOND, st=2)
     found = run([*sooner, *(replace(one, live=8_000) for one in later), *goose("S1-B", until=20 * MINUTE)])
     assert len(found.filter(pl.col("kind") == "SILENCE")) <= 1
+
+
+@pytest.mark.parametrize("resolution", [1, 1_000, SECOND])
+def test_a_publisher_that_puts_the_present_into_each_message_is_one_publisher(resolution: int) -> None:
+    made = [
+        replace(one, time=(one.received - 2_000) // resolution * resolution)
+        for one in goose(until=20 * MINUTE, changes=[100 * SECOND, 300 * SECOND + 500_000])
+    ]
+    lost = [one for one in made if not 400 * SECOND <= one.received < 401 * SECOND]
+    assert kinds(run([*lost, *_OTHERS])) == {"SEQUENCE_GAP"}
+    replayed = replace(made[90], received=500 * SECOND + 400_000)
+    found = run([*made, *_OTHERS, replayed])
+    assert kinds(found) == {"RIVAL_PUBLISHER", "REPLAYED"}
+    assert not accused(found) & {one.received for one in made}
