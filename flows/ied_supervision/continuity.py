@@ -622,11 +622,14 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             # What the publisher had left behind before it fell silent proves nothing, however long it is repeated.
             fresh = other[_TIME] > of_block[leader, _TIME] or _is_unset(other[_TIME], oldest[b])
             believed = other[_STRIKES] < _NO_ORIGIN or other[_RESTARTED] == 1
+            believed |= gone > _HANDED_OVER_US and fresh
+            # Sooner if it has only been heard since: in the same rhythm, or in a state that comes next, with a clock
+            # that has been set back.
+            alone = other[_BORN] >= of_block[leader, _RECEIVED]
             in_rhythm = other[_KEPT] - other[_MISSED] >= _BEATS
-            believed |= fresh and (gone > _HANDED_OVER_US or (gone > active_us and in_rhythm))
-            # Nor is it who alone goes on, in a state that comes next: its clock has been set back.
             ahead = other[_ST] - of_block[leader, _ST]
-            believed |= 0 < ahead <= _NEAR_STATES and other[_ADDRESS] == of_block[leader, _ADDRESS]
+            near = 0 < ahead <= _NEAR_STATES and other[_ADDRESS] == of_block[leader, _ADDRESS]
+            believed |= alone and ((fresh and in_rhythm) or near)
             if place != leader and (score > lead or (gone > active_us and believed)):
                 leader, lead = place, score
         for place in range(LINES):
