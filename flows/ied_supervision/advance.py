@@ -244,7 +244,8 @@ class _Round:
         last = int(rows[-1])
         episode.gone = None
         latest = episode.rule.says(seen, last)
-        first = {name: episode.evidence[name] for name in ("expected", "seen") if name in episode.evidence}
+        kept = ("expected", "seen", "confidence") if episode.accused_count else ("expected", "seen")
+        first = {name: episode.evidence[name] for name in kept if name in episode.evidence}
         episode.evidence = {**latest, **first}
         if episode.count and latest.get("seen") != first.get("seen"):
             episode.evidence["latest"] = latest.get("seen", "")
@@ -256,6 +257,8 @@ class _Round:
             room = MOST_ACCUSED - len(episode.accused)
             episode.accused += self.messages.received[accused[:room]].tolist()
             episode.accused_count += len(accused)
+            if len(accused) and "confidence" in latest:  # that with which it was accused, not what it is now
+                episode.evidence["confidence"] = episode.rule.says(seen, int(accused[-1]))["confidence"]
         self._say(
             episode, self.moments.revision(block, int(self.moments.base[block] + last - self.moments.starts[block]) + 1)
         )

@@ -119,6 +119,7 @@ class _ShardLogic(StatefulBatchLogic[tuple[str, Batch], Outcome, Any]):
     def __init__(self, rules: FlowRules, state: Any) -> None:
         self._rules = rules
         self._journal: Journal | None = None
+        self._again: list[Outcome] = []  # what was said before a kill, and may have reached one sink and not another
         self._due = datetime.min.replace(tzinfo=UTC)
         self._waiting = state is not None
         if state is None:
@@ -133,23 +134,25 @@ class _ShardLogic(StatefulBatchLogic[tuple[str, Batch], Outcome, Any]):
         if self._key is None:
             self._key = values[0][0]
             self._open_journal(self._key, 0)
+        again, self._again = self._again, []
         outcome = self._shard.take(batch for _, batch in values)
         self._waiting = True
         if self._rules.pace is None or datetime.now(UTC) < self._due:
-            return [outcome], StatefulBatchLogic.RETAIN
+            return [*again, outcome], StatefulBatchLogic.RETAIN
         ahead, _ = self.on_notify()
-        return [outcome, *ahead], StatefulBatchLogic.RETAIN
+        return [*again, outcome, *ahead], StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[Iterable[Outcome], bool]:
         assert self._rules.pace is not None
         self._waiting = False
+        again, self._again = self._again, []
         began = time.monotonic()
         outcome = self._shard.look_ahead()
         if self._journal is not None:
             self._journal.write(outcome.ahead)
         took = timedelta(seconds=time.monotonic() - began)
         self._due = datetime.now(UTC) + max(self._rules.pace, _LOOK_AHEAD_SHARE * took)
-        return [outcome], StatefulBatchLogic.RETAIN
+        return [*again, outcome], StatefulBatchLogic.RETAIN
 
     def notify_at(self) -> datetime | None:
         return self._due if self._waiting and self._rules.pace is not None else None
@@ -167,4 +170,4 @@ class _ShardLogic(StatefulBatchLogic[tuple[str, Batch], Outcome, Any]):
     def _open_journal(self, key: str, page: int) -> None:
         if self._rules.journals is not None:
             self._journal = Journal(self._rules.journals, f"{NAME}-{key}", page)
-            self._shard.remember(self._journal.rows)
+            self._again.append(self._shard.remember(self._journal.rows))

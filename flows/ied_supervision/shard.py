@@ -235,10 +235,15 @@ class SupervisionShard:
 
     # ----------------------------------------------------------------- recovery
 
-    def remember(self, rows: Iterable[Row]) -> None:
-        """Take for said what a process said ahead that was killed before it made a snapshot; in its order."""
+    def remember(self, rows: list[Row]) -> Outcome:
+        """Take for said what a process said ahead that was killed before it made a snapshot; in its order.
+
+        Returns:
+            what is to be said once more, for nobody knows how much of it every sink had when it was killed.
+        """
         self._live |= {row["anomaly_id"]: row for row in rows}
         self._remember_settled(self._live)
+        return self._outcome(rows, [], {})
 
     def dump(self) -> bytes:
         """The state as bytes."""

@@ -1,9 +1,10 @@
 """Two publishers send under one control block reference.
 
 The genuine one is told by its continuity: what both have in common before they part is its own, it goes on in its own
-rhythm, and its states change when its data do. ``confidence`` is how likely that is, from the odds of both lines; only
-where it is above 95 % are the messages of the other one accused. What was taken for a new state of the publisher's
-shows to be false when that goes on with the old one: then it is said what came in between, and what proves it.
+rhythm, and its states change when its data do. ``confidence`` is how likely that is, from the odds of both lines;
+only where it is above 95 % are the messages of the other one accused, and then it is that of the last one accused.
+What was taken for a new state of the publisher's shows to be false when that goes on with the old one: then it is
+said what came in between, and what proves it.
 
 Clause: IEC 61850-7-2, 18.2: a control block reference belongs to one server; IEC 62351-6, 5.3: spoofing of GOOSE.
 

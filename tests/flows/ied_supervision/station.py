@@ -189,7 +189,7 @@ class Supervision:
         dumps, gate, counts = self.kept
         self.parts = {key: SupervisionShard.load(self.rules, data) for key, data in dumps.items()}
         for key, rows in self.said.items():
-            self.parts[key].remember(json.loads(json.dumps(rows)))
+            self._keep(self.parts[key].remember(json.loads(json.dumps(rows))))
         self.gate = PartitionGate(DEVICE, TIME, SECOND, LATENESS)
         self.gate.restore(gate)
         self.counts = dict(counts)

@@ -185,3 +185,26 @@ def test_an_integrity_period_from_the_settings_holds_from_the_first_report_on(re
     assert silence["start_time"].timestamp() * SECOND == START + made[-1].received  # type: ignore[attr-defined]
     raised = START + made[-1].received + 6_125_000  # an eighth more, and half a second
     assert silence["detected_time"].timestamp() * SECOND == raised  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_was_withdrawn_ahead_of_a_kill_is_withdrawn_for_every_sink(lost: bool) -> None:
+    """The journal knows of it; whether a sink does, that was written to after it, nobody knows."""
+    first, second = goose(until=200 * SECOND), goose("S1-B", until=200 * SECOND)
+    run_, held = Supervision(), [one for one in first if 60 * SECOND <= one.received < 75 * SECOND]
+    run_.take(sorted([one for one in (*first, *second) if one.received < 60 * SECOND], key=lambda one: one.received))
+    run_.take([one for one in second if 60 * SECOND <= one.received < 75 * SECOND])
+    run_.look_ahead()
+    assert set(run_.final["kind"]) == {"SILENCE"}
+    run_.snapshot()
+    run_.take(held)
+    before = len(run_.rows)
+    run_.look_ahead()
+    if lost:
+        del run_.rows[before:]
+        run_.kill()
+        run_.take(held)
+    run_.take(sorted([one for one in (*first, *second) if one.received >= 75 * SECOND], key=lambda one: one.received))
+    run_.look_ahead()
+    run_.end()
+    assert run_.standing.is_empty()
