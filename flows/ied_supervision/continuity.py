@@ -339,7 +339,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if not line[_USED]:
                 continue
             any_used = True
-            active = now - line[_RECEIVED] <= active_us
+            gone = now - line[_RECEIVED]
+            active, copied = gone <= active_us, gone <= _COPIED_US
             any_active |= active
             # Whoever has been silent for long is back only if it was trusted, or has long been known.
             if not active and place != trusted[b] and line[_TRUNK] + line[_COUNT] < _LONG_KNOWN:
@@ -347,8 +348,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                 continue
             # A publisher that wrongly puts the present into each message always does so, from its first ones on.
-            runs = t - line[_TIME] - (now - line[_RECEIVED])
-            renews = (line[_RENEWS] == 1 or line[_COUNT] == 1) and t > line[_TIME] and abs(runs) <= _RENEWED_US
+            renews = (line[_RENEWS] == 1 or line[_COUNT] == 1) and t > line[_TIME]
+            renews &= abs(t - line[_TIME] - gone) <= _RENEWED_US
             same_state = st == line[_ST] and (t == line[_TIME] or renews)
             same_data = payload[n] == line[_PAYLOAD] or payload[n] == 0 or line[_PAYLOAD] == 0
             same_number = same_state and sq == line[_SQ]
@@ -362,7 +363,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             steps, beat = sq - line[_PLAN_SQ], line[_PLAN_PERIOD]
             comes_back = same_state and same_data and beat > 0 and 0 < steps <= line[_SQ] - line[_PLAN_SQ]
             comes_back &= abs(now - line[_PLAN_RECEIVED] - steps * beat) * _BEAT_OFF <= steps * beat
-            comes_back &= sq < line[_SQ] or now - line[_RECEIVED] > _COPIED_US
+            comes_back &= sq < line[_SQ] or not copied
             if comes_back:
                 this_how, this_rank = NEXT, 9
             elif same_state and _follows(sq, line[_SQ]):
@@ -373,24 +374,21 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_rank = 7  # its clock has been set back, or has none
                 if t > line[_TIME]:
                     this_rank = 5 if same_data else 8
-            elif same_state and same_data and 0 < -missed - 1 <= 8 and now - line[_RECEIVED] <= _COPIED_US:
+            elif same_state and same_data and 0 < -missed - 1 <= 8 and copied:
                 this_how, this_rank = REPEATED, 8
             elif same_number and same_data and other_data:
                 this_how, this_rank = OVERTAKEN, 3  # by what somebody else has sent with its number
             elif same_number:
                 # A copy by another way through the network is of who has just sent it, whoever else may count on.
-                copied = now - line[_RECEIVED] <= _COPIED_US
                 this_how, this_rank = (REPEATED, 8 if copied else 3) if same_data else (TWIN, 2)
             elif same_state and 0 < missed <= _MOST_LOST:
                 this_how, this_rank, this_lost = LOST, 6 if same_data else 0, missed
-            elif line[_ST] < st <= line[_ST] + 50 and t > line[_TIME]:
-                this_how, this_rank, this_lost = LOST_STATE, 4, st - line[_ST] - 1 + sq - (line[_BEGINS_WITH] == _ONE)
-            elif line[_ST] < st <= line[_ST] + 50 and t == line[_TIME]:
-                # Of a publisher that does not say when its states began.
-                this_rank, this_lost = 1, st - line[_ST] - 1 + sq - (line[_BEGINS_WITH] == _ONE)
-                this_how = LOST_STATE if this_lost > 0 else STATE
+            elif line[_ST] < st <= line[_ST] + 50 and t >= line[_TIME]:
+                later = t > line[_TIME]
+                this_lost = st - line[_ST] - 1 + sq - (line[_BEGINS_WITH] == _ONE)
+                this_how = LOST_STATE if later or this_lost > 0 else STATE
+                this_rank = 4 if later else 1  # of a publisher that does not say when its states began
             # More than can have been sent in the time, even in the publisher's own rhythm.
-            gone = now - line[_RECEIVED]
             beats = 3 * gone // (2 * period[b]) if period[b] else 0
             if this_lost > 10 + max(2 * gone // 1_000_000, beats):
                 this_rank = 0
