@@ -96,7 +96,7 @@ def _registers() -> bytes:
     ("dump", "layout", "shape"),
     [
         (_supervision, 2, "74486a59fa55"),
-        (_switching, 1, "ea09d8f4bf90"),
+        (_switching, 1, "f803c613e00d"),
         (_topology, 1, "a05dfe8b81f6"),
         (_meters, 1, "6246313decc2"),
         (_balance, 1, "52ed29611383"),
@@ -122,7 +122,7 @@ def _shape(state: Any, path: str = "") -> Iterator[str]:
             width = state.shape[-1] if state.ndim > 1 else ""
             yield f"{path}: {kind} {state.dtype.names or state.dtype.kind} {state.ndim} {width}"
         case pl.DataFrame():
-            yield f"{path}: {kind} {state.schema}"
+            yield f"{path}: {kind} {dict(state.schema)}"
         case pl.Series():
             yield f"{path}: {kind} {state.dtype}"
         case bytes() if state[:2] == b"\x80\x05":
