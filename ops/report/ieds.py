@@ -14,9 +14,54 @@ _SHOWN_BY: dict[str, tuple[str, ...]] = {
     "IED_CONFIG_CHANGE": ("CONFIGURATION_CHANGED",),
     "IED_OUTAGE": ("COMMON_CAUSE",),
 }
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "silence": ("SILENCE", "COMMON_CAUSE"),
+    "publisher": (
+        "CHANGE_WITHOUT_STATE",
+        "FLOODING",
+        "FOREIGN_ADDRESS",
+        "REPEATED",
+        "REPLAYED",
+        "REPORT_GAP",
+        "RESTARTED",
+        "RETRANSMISSION",
+        "RIVAL_PUBLISHER",
+        "SEQUENCE_GAP",
+        "SEQUENCE_JUMP",
+        "STATE_WITHOUT_CHANGE",
+        "UNREPEATED",
+    ),
+    "configuration": ("CONFIGURATION_CHANGED", "ENTRIES_MISSING", "NEEDS_COMMISSIONING", "SIMULATION"),
+    "time": ("CLOCK_FAILURE", "CLOCK_OFFSET", "NOT_SYNCHRONIZED"),
+    "health": (
+        "BEH",
+        "BUFFER_OVERFLOW",
+        "HEALTH_ALARM",
+        "HEALTH_WARNING",
+        "PHY_HEALTH_ALARM",
+        "PHY_HEALTH_WARNING",
+    ),
+    "values": (
+        "BREAKER_CONTRADICTED",
+        "FROZEN",
+        "LONE_EVENT",
+        "OUT_OF_RANGE",
+        "OVERCURRENT_WITHOUT_TRIP",
+        "PICKUP_WITHOUT_TRIP",
+        "TRIP_WITHOUT_PICKUP",
+    ),
+}
+"""The rules by what they watch."""
+_FAMILY_OF = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
+
 # What is told by messages comes with the first one after the fault; so long after its end it still belongs to it.
 _AFTER = timedelta(minutes=3)
 _BEFORE = timedelta(minutes=2)  # a silence begins with the last message
+
+
+def family_of(kind: str) -> str:
+    """What the rule of an anomaly watches; of what is injected, what the rule does that shows it."""
+    return _FAMILY_OF.get(_SHOWN_BY.get(kind, (kind,))[0], "other")
 
 
 def injected_ieds(events: pl.DataFrame) -> pl.DataFrame:

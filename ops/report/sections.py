@@ -272,9 +272,12 @@ def _restated(of: Material, span: Span | None) -> Section:
 
 def _ieds(of: Material, anomalies: pl.DataFrame) -> Section:
     injected = injected_ieds(of.truth.events)
-    lead = "Each row is a device, or a substation whose devices failed together; colours say how grave an anomaly is."
+    lead = (
+        "Each row is a device, or a substation whose devices failed together; colours say what is wrong, and the size "
+        "of the dot that begins it how grave it is."
+    )
     if of.truth.events.height:
-        lead += " Grey below it is what was injected."
+        lead += " Below, paler, is what was injected."
     if anomalies.is_empty() and injected.is_empty():
         return Section("ieds", "IEDs", lead, [_empty("No anomalies.")])
     names = anomalies.group_by("ied_id").agg(pl.len().alias("n")).sort("n", "ied_id", descending=[True, False])
