@@ -83,9 +83,9 @@ def _rules(contract: Contract) -> Iterator[_Rule]:
             )
         elif dtype.is_numeric():
             if lowest is not None:
-                yield _Rule(name, "OutOfRange", column < lowest, column.min() < lowest, f"below {lowest:g}")
+                yield _Rule(name, "OutOfRange", column < lowest, column.min() < lowest, f"below {lowest:.15g}")
             if highest is not None:
-                yield _Rule(name, "OutOfRange", column > highest, column.max() > highest, f"above {highest:g}")
+                yield _Rule(name, "OutOfRange", column > highest, column.max() > highest, f"above {highest:.15g}")
         elif name in contract.enums:
             unknown = ~column.is_in(list(contract.enums[name]))
             what = f"not one of {', '.join(contract.enums[name])}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from flows.ied_supervision.wiring import rules_of
@@ -66,7 +67,7 @@ def check_config(
         for name in ("setting", "in force", "meaning"):
             table.add_column(name, overflow="fold")
         for key, _, value, meaning in explain(settings):
-            table.add_row(key, value, meaning)
+            table.add_row(key, escape(value), escape(meaning))
         out.print(table)
     elif show:
         out.print_json(settings.model_dump_json())

@@ -326,6 +326,7 @@ def test_one_bad_body_among_thousands_costs_only_itself() -> None:
     keys: list[bytes | None] = [name.encode() for name in frame["meter_id"]]
     decoded = Decoder(METER).decode(keys, bodies)
     assert [letter.row for letter in decoded.dead] == [1234, 2345]
+    assert decoded.dead[0].message == f"the record ends too soon, after {len(bodies[1234] or b'') - 5} bytes"
     kept = [n for n in range(5_000) if n not in (1234, 2345)]
     assert decoded.frame.drop("_row").equals(frame[kept])
 
