@@ -99,8 +99,18 @@ def kafka_source(
     *,
     keep_raw: bool = False,
     narrow: Narrow | None = None,
+    idle_after: float | None = None,
 ) -> Source[Batch]:
-    """The source of a contract's topic on the cluster of the settings."""
+    """The source of a contract's topic on the cluster of the settings.
+
+    Args:
+        settings: the settings.
+        contract: of the topic.
+        gate: makes the gates of its partitions.
+        keep_raw: whether batches carry messages as they came.
+        narrow: leaves out what the flow does not need.
+        idle_after: seconds of silence after which a drained partition is idle; None: as the settings say for all.
+    """
     kafka = settings.kafka
     return KafkaSource(
         {**kafka.client_config(), **kafka.consumer_config},
@@ -111,7 +121,7 @@ def kafka_source(
         on_lost_offset=kafka.on_lost_offset,
         batch_messages=kafka.batch_messages,
         poll_interval=kafka.poll_interval_ms / 1000,
-        idle_after=settings.event_time.idle_after_seconds,
+        idle_after=settings.event_time.idle_after_seconds if idle_after is None else idle_after,
         decoder=decoders(settings, contract),
         gate=gate,
         keep_raw=keep_raw,

@@ -61,6 +61,11 @@ class SettingsError(ValueError):
 _MOST_SECONDS = 10 * 366 * 86_400
 _Seconds = Annotated[int, Field(gt=0, le=_MOST_SECONDS)]
 _SecondsOrNone = Annotated[int, Field(ge=0, le=_MOST_SECONDS)]
+_Span = Annotated[float, Field(gt=0, le=_MOST_SECONDS)]  # seconds and parts of them
+_SpanOrNone = Annotated[float, Field(ge=0, le=_MOST_SECONDS)]
+_Unsigned = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
+_Short = Annotated[int, Field(ge=0, le=0xFFFF)]
+_Pattern = Annotated[str, Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -248,8 +253,10 @@ class EventTimeSettings(_Section):
     allowed_lateness_seconds: _Seconds = Field(
         24 * 3600, description="How late a reading may be and still restate results."
     )
-    idle_after_seconds: PositiveFloat = Field(
-        60.0, description="After so long a silence a drained partition holds the watermark back no more."
+    idle_after_seconds: _Span = Field(
+        60.0,
+        description="After so long a silence a drained partition holds the watermark back no more; of IEDs see "
+        "ied_supervision.idle_after_seconds.",
     )
     future_limit_seconds: _Seconds = Field(
         3600, description="A reading further than this ahead of its received_time is refused."
@@ -361,50 +368,64 @@ class LineLossSettings(_Section):
 class IedRuleSettings(_Section):
     """A change to rules of the supervision; patterns as of file names."""
 
-    kind: str = Field("*", description="Which rules, for example SEQUENCE_GAP or HEALTH_*.")
-    ied: str = Field("*", description="Of which devices.")
-    control_block: str = Field("*", description="Of which control blocks.")
+    kind: _Pattern = Field("*", description="Which rules, for example SEQUENCE_GAP or HEALTH_*.")
+    ied: _Pattern = Field("*", description="Of which devices; of COMMON_CAUSE, of which substations.")
+    control_block: _Pattern = Field("*", description="Of which control blocks.")
     mute: bool | None = Field(None, description="Leave their anomalies out.")
     severity: Literal["INFO", "WARNING", "ALARM"] | None = Field(None, description="Another severity.")
-    hold_seconds: PositiveFloat | None = Field(
-        None, allow_inf_nan=False, description="How long an anomaly lasts after its last message."
-    )
-    limit: NonNegativeFloat | None = Field(None, allow_inf_nan=False, description="The rule's own limit, in its unit.")
+    hold_seconds: _Span | None = Field(None, description="How long an anomaly lasts after its last message.")
+    limit: float | None = Field(None, ge=0, le=1e9, description="The rule's own limit, in its unit.")
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if all(one is None for one in (self.mute, self.severity, self.hold_seconds, self.limit)):
+            raise ValueError("changes nothing: give mute, severity, hold_seconds or limit")
+        return self
 
 
 class IedEntrySettings(_Section):
     """What an entry of a data set means whose reference does not say so."""
 
-    control_block: str = Field(description="Of which control blocks; a pattern as of file names.")
-    entry: NonNegativeInt = Field(description="Its place in the data set, from 0.")
+    control_block: _Pattern = Field(description="Of which control blocks; a pattern as of file names.")
+    entry: _Short = Field(description="Its place in the data set, from 0.")
     means: Literal["position", "trip", "pickup", "current", "voltage", "frequency"] = Field(description="What it is.")
 
 
 class IedExpectedSettings(_Section):
     """What messages are expected to carry, by the station's SCD; patterns as of file names."""
 
-    ied: str = Field("*", description="Of which devices.")
-    control_block: str = Field("*", description="Of which control blocks.")
-    conf_rev: NonNegativeInt | None = Field(None, description="Configuration revision.")
-    num_entries: NonNegativeInt | None = Field(None, description="Entries of a GOOSE message.")
-    app_id: NonNegativeInt | None = Field(None, description="APPID.")
-    source_address: str | None = Field(None, min_length=1, description="Source address, as messages carry it.")
-    interval_seconds: PositiveFloat | None = Field(
-        None, allow_inf_nan=False, description="Integrity period of a report, interval of a health message."
+    ied: _Pattern = Field("*", description="Of which devices.")
+    control_block: _Pattern = Field("*", description="Of which control blocks.")
+    conf_rev: _Unsigned | None = Field(None, description="Configuration revision.")
+    num_entries: _Short | None = Field(None, description="Entries of a GOOSE message.")
+    app_id: _Short | None = Field(None, description="APPID.")
+    source_address: str | None = Field(None, min_length=1, description="Source address of its messages.")
+    interval_seconds: _Span | None = Field(
+        None, description="Integrity period of a report, interval of a health message."
     )
+
+    @model_validator(mode="after")
+    def _expects_something(self) -> Self:
+        values = self.model_dump(exclude={"ied", "control_block"})
+        if all(value is None for value in values.values()):
+            raise ValueError(f"expects nothing: give {', '.join(list(values)[:-1])} or {list(values)[-1]}")
+        return self
 
 
 class IedSupervisionSettings(_Section):
     """Supervision of IEDs."""
 
-    watermark_delay_seconds: NonNegativeFloat = Field(
+    watermark_delay_seconds: _SpanOrNone = Field(
+        1.0, description="How far the watermark stays behind the newest message of the slowest partition."
+    )
+    idle_after_seconds: _Span = Field(
         1.0,
-        allow_inf_nan=False,
-        description="How far the watermark stays behind the newest message of the slowest partition.",
+        description="After so long a silence a drained partition holds the watermark, and so the silences of devices "
+        "in others, back no more.",
     )
     allowed_lateness_seconds: _Seconds = Field(60, description="How late a message may be and still be used.")
-    look_ahead_seconds: PositiveFloat = Field(
-        0.5, allow_inf_nan=False, description="How often what may still be changed by late messages is looked at."
+    look_ahead_seconds: _Span = Field(
+        0.5, description="How often what may still be changed by late messages is looked at."
     )
     station_pattern: Annotated[str, AfterValidator(_with_group)] = Field(
         "^([^-_./]+)",
@@ -430,15 +451,15 @@ class TopologySettings(_Section):
     )
     feedback: bool = Field(True, description="Accepted changes become versions of the network.")
     unit_lateness_seconds: _Seconds = Field(3600, description="How late a value of a feeder terminal unit may come.")
-    debounce_seconds: NonNegativeFloat = Field(
-        1.0, allow_inf_nan=False, description="How long a switch's position must stand before it is believed."
+    debounce_seconds: _SpanOrNone = Field(
+        1.0, description="How long a switch's position must stand before it is believed."
     )
     switches: _Table = Field(
         default_factory=dict,
         description='Switches by point, "FTU-7/XCBR1.Pos" = "S01-F01-XCBR1", where the network does not tell.',
     )
-    look_ahead_seconds: PositiveFloat = Field(
-        60.0, allow_inf_nan=False, description="How often what may still be changed by late readings is looked at."
+    look_ahead_seconds: _Span = Field(
+        60.0, description="How often what may still be changed by late readings is looked at."
     )
 
 
@@ -590,6 +611,8 @@ def _explained(error: ValidationError, file: Path | None, environ: Mapping[str, 
         origin = "settings" if file is None else f"settings file {file}"
     unknown = first["type"] == "extra_forbidden"
     said = "there is no such setting" if unknown else first["msg"].removeprefix("Value error, ")
+    if first["type"] == "tuple_type" and isinstance(first["input"], dict):
+        said = f"is a list of tables: write [[{'.'.join(path)}]]"
     # A table may hold secrets that somebody has put into it, and so may what is a secret's misspelt name.
     hidden = (
         _SHOWN_NEVER & set(path)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from flows.ied_supervision import contradictions, overcurrent, pace
+from flows.ied_supervision import contradictions, overcurrent, pace, unrepeated
 from flows.ied_supervision.baseline import FIELDS
 from flows.ied_supervision.blocks import Blocks
-from flows.ied_supervision.common_cause import CommonCauses, Fallen, Heard
+from flows.ied_supervision.common_cause import CommonCauses
 from flows.ied_supervision.continuity import LOST_STATE, REPEATED, STATE, Walked, walk
 from flows.ied_supervision.episode import MOST_ACCUSED, Episode
 from flows.ied_supervision.lone import WITHIN_US, Events, Presence
-from flows.ied_supervision.messages import GOOSE, Messages
+from flows.ied_supervision.messages import GOOSE, STEADY, Messages
 from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
@@ -28,13 +28,41 @@ from flows.ied_supervision.rule import AGAIN, STAYS, UNTIL_GONE, Bools, Rule, al
 from flows.ied_supervision.rules.flooding import RULE as FLOODING
 from flows.ied_supervision.rules.lone_event import RULE as LONE
 from flows.ied_supervision.rules.overcurrent_without_trip import RULE as OVERCURRENT
-from flows.ied_supervision.rules.silence import RULE as SILENCE
+from flows.ied_supervision.rules.unrepeated import RULE as UNREPEATED
 from flows.ied_supervision.seen import Seen, numbered, shown
-from flows.ied_supervision.silence import Awaited
+from flows.ied_supervision.silences import Silences
 from flows.ied_supervision.state import State
 from flows.ied_supervision.testing import under_test
 
 Row = dict[str, Any]
+
+_MOST_VALUES = 8  # wrong values that one anomaly names after the first
+
+
+@dataclass(frozen=True, slots=True)
+class _Missed:
+    """What should have followed a message, and has not.
+
+    Attributes:
+        time: when the message was received, µs since 1970.
+        seen_at: when that shows, µs since 1970.
+        st_num: of the message, and
+        sq_num: its sqNum.
+        expected: what should have followed.
+        seen: what is so instead, before the message's name.
+    """
+
+    time: int
+    seen_at: int
+    st_num: int
+    sq_num: int
+    expected: str
+    seen: str
+
+    @property
+    def name(self) -> str:
+        """The message as stNum/sqNum@received_time."""
+        return f"{numbered(self.st_num, self.sq_num)}{shown(self.time)}"
 
 
 def advance(
@@ -83,12 +111,14 @@ class _Round:
         genuine = walked.genuine & (m.simulation != 1)
         # A report carries those entries that have changed, a GOOSE message all of its data set.
         entries = np.where(m.st_num == UNKNOWN, UNKNOWN, m.num_entries)
-        values = np.column_stack([m.conf_rev, entries, m.app_id, m.address])
+        # What a message promises depends on when the next one is due: steady ones promise the same.
+        live = np.where((m.st_num != UNKNOWN) & (m.sq_num >= STEADY), m.time_allowed_to_live_ms, UNKNOWN)
+        values = np.column_stack([m.conf_rev, entries, m.app_id, m.address, live])
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
         if expected is not None:
             due = expected[m.block]
-            # Of a report's entries none are counted.
-            usual = np.where((values == UNKNOWN) | (due == UNKNOWN), usual, due)
+            usual = np.where(due == UNKNOWN, usual, due)
+        usual[values == UNKNOWN] = UNKNOWN  # of a report's entries none are counted
         kinds = np.array(self.blocks.kinds, np.int64)[m.block]
         tells_time = (kinds != GOOSE) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
         flood = np.asarray(self.policy.limits(FLOODING, self.blocks.names), np.float64)
@@ -110,7 +140,8 @@ class _Round:
             if rule.shows is not None:
                 self._of_rule(rule, seen)
         self._lone_events(walked, lambda: Presence.of(last_before, m.block[alive], m.received[alive], device))
-        fallen, heard = self._silences(awaited)
+        self._unrepeated(walked, genuine)
+        fallen, heard = Silences(state, self.blocks, self.policy, m, self.until).found(awaited)
         np.add.at(state.ordinal, m.block, 1)
         fresh = np.flatnonzero((moments.ends > moments.starts) & (state.first == 0))
         state.first[fresh] = m.received[moments.starts[fresh]]
@@ -244,11 +275,13 @@ class _Round:
         last = int(rows[-1])
         episode.gone = None
         latest = episode.rule.says(seen, last)
-        kept = ("expected", "seen", "confidence") if episode.accused_count else ("expected", "seen")
+        kept = ("expected", "seen", "then", "confidence") if episode.accused_count else ("expected", "seen", "then")
         first = {name: episode.evidence[name] for name in kept if name in episode.evidence}
         episode.evidence = {**latest, **first}
         if episode.count and latest.get("seen") != first.get("seen"):
             episode.evidence["latest"] = latest.get("seen", "")
+        if episode.rule.value is not None:
+            self._turned(episode, seen, rows, episode.rule.value(seen)[rows])
         episode.count += len(rows)
         episode.last = episode.updated = int(self.messages.received[last])
         episode.last_message = seen.named(last)
@@ -262,6 +295,19 @@ class _Round:
         self._say(
             episode, self.moments.revision(block, int(self.moments.base[block] + last - self.moments.starts[block]) + 1)
         )
+
+    def _turned(self, episode: Episode, seen: Seen, rows: Ints, values: Ints) -> None:
+        """The wrong value has become another wrong one: say which, and when."""
+        known = episode.value if episode.count else int(values[0])
+        for place in np.flatnonzero(np.diff(values, prepend=known)).tolist():
+            told = episode.evidence.get("then")
+            if told is not None and told.count(";") >= _MOST_VALUES - 1:
+                break
+            fresh = episode.rule.says(seen, int(rows[place]))["seen"]
+            at = seen.named(int(rows[place]))
+            fresh = fresh if at in fresh else f"{fresh} at {at}"
+            episode.evidence = {**episode.evidence, "then": fresh if told is None else f"{told}; {fresh}"}
+        episode.value = int(values[-1])
 
     def _clear(self, episode: Episode, block: int, time: int) -> None:
         """Time has shown that an anomaly is over."""
@@ -285,116 +331,64 @@ class _Round:
         lone = self.state.company.judge(fresh, heard, self.blocks, self.state.until, self.until, limit.astype(np.int64))
         touched = {block for block, kind in self.state.open if kind == LONE.kind} | set(lone.block.tolist())
         for one in sorted(touched):
-            self._lone_of(one, lone.take(lone.block == one))
+            mine = lone.take(lone.block == one)
+            missed = [
+                _Missed(time, time + WITHIN_US, st, sq, "others that tell of it within a second", "an event at")
+                for time, st, sq in zip(mine.time.tolist(), mine.st_num.tolist(), mine.sq_num.tolist(), strict=True)
+            ]
+            self._after(LONE, one, missed)
 
-    def _lone_of(self, block: int, events: Events) -> None:
-        episode = self.state.open.pop((block, LONE.kind), None)
-        ied, control_block = self.blocks.names[block]
-        hold = self.policy.of(LONE, ied, control_block).hold
-        for time, st, sq in zip(events.time.tolist(), events.st_num.tolist(), events.sq_num.tolist(), strict=True):
-            if episode is not None and time - episode.last > hold:
-                self._end_lone(episode, block, hold)
-                episode = None
-            seen_at = time + WITHIN_US
-            name = f"{st}/{sq}@{shown(time)}"
-            if episode is None:
-                episode, nth = self._again(LONE, block, time)
-            if episode is None:
-                evidence = {"expected": "others that tell of it within a second", "seen": f"an event at {name}"}
-                kind = self.blocks.message_kind(block)
-                episode = Episode(
-                    LONE.kind,
-                    ied,
-                    control_block,
-                    time,
-                    seen_at,
-                    seen_at,
-                    time,
-                    0,
-                    0,
-                    evidence,
-                    name,
-                    nth=nth,
-                    messages=kind,
-                )
-            episode.count += 1
-            episode.last, episode.updated, episode.last_message = time, seen_at, name
-            revision = self.moments.revision(
-                block, self.moments.ordinal(block, seen_at), timer=True, more=2 * episode.count
-            )
-            self._say(episode, revision)
-        if episode is None:
-            return
-        if episode.last + hold + WITHIN_US < self.until:
-            self._end_lone(episode, block, hold)
-        else:
-            self.state.open[block, LONE.kind] = episode
+    def _unrepeated(self, walked: Walked, genuine: Bools) -> None:
+        """States whose first message should have been repeated."""
+        limit = np.asarray(self.policy.limits(UNREPEATED, self.blocks.names)) * 1e6
+        grace = np.broadcast_to(limit, len(self.blocks)).astype(np.int64)
+        begins = genuine & (walked.how == STATE)
+        found = unrepeated.follow(self.state.repeats, self.messages, genuine, begins, grace, self.until)
+        touched = {block for block, kind in self.state.open if kind == UNREPEATED.kind} | set(found.block.tolist())
+        for one in sorted(touched):
+            missed = [
+                _Missed(at, at + wait, st, sq, f"one within {wait / 1e6:.3f} s, as has been usual", "no repetition of")
+                for at, wait, st, sq in found.of(one)
+            ]
+            self._after(UNREPEATED, one, missed)
 
-    def _end_lone(self, episode: Episode, block: int, hold: int) -> None:
-        episode.end, episode.updated = episode.last, episode.last + hold + WITHIN_US
-        messages = self.moments.ordinal(block, episode.updated)
-        self._say(episode, self.moments.revision(block, messages, timer=True, more=2 * episode.count + 1))
-        self.state.past[block, LONE.kind] = episode
-
-    # ------------------------------------------------------------------- silence
-
-    def _silences(self, awaited: Awaited) -> tuple[list[Fallen], list[Heard]]:
-        """Blocks that have fallen silent, and those that have been heard again; in no order."""
-        state, m, due = self.state, self.messages, awaited.due
-        limit = self.policy.limits(SILENCE, self.blocks.names)
-        grace = np.broadcast_to(np.asarray(limit) * 1e6, len(self.blocks)).astype(np.int64)
-        fallen: list[Fallen] = []
-        heard: list[Heard] = []
-        silent = {block: episode for (block, kind), episode in state.open.items() if kind == SILENCE.kind}
-        ended = {block: (episode, episode.end or 0) for block, episode in state.ended.items()}
-        late = np.flatnonzero((due > 0) & (m.received > due + grace[m.block]))
-        for row in late.tolist():
-            block, raised_at = int(m.block[row]), int(due[row] + grace[m.block[row]])
-            episode = silent.pop(block, None)
-            if episode is None:
-                last, numbers = int(awaited.before[row]), (int(awaited.st_num[row]), int(awaited.sq_num[row]))
-                fallen.append(self._fallen(block, last, int(due[row]) - last, raised_at, numbers, ended.get(block)))
-                episode = fallen[-1].episode
-            heard.append(Heard(int(m.received[row]), block, episode))
-            ended[block] = episode, int(m.received[row])
-        for one in state.rhythm.overdue(self.until, grace).tolist():
-            if one not in silent:
-                last, promised = int(state.rhythm.last[one]), int(state.rhythm.live[one])
-                numbers = int(state.rhythm.st_num[one]), int(state.rhythm.sq_num[one])
-                raised_at = last + promised + int(grace[one])
-                fallen.append(self._fallen(one, last, promised, raised_at, numbers, ended.get(one)))
-        return fallen, heard
-
-    def _fallen(
-        self,
-        block: int,
-        last: int,
-        promised: int,
-        raised_at: int,
-        numbers: tuple[int, int],
-        ended: tuple[Episode, int] | None,
-    ) -> Fallen:
-        """A silence.
+    def _after(self, rule: Rule, block: int, missed: list[_Missed]) -> None:
+        """The anomaly of a rule that is shown by what has not come for a while after a message.
 
         Args:
-            block: its index.
-            last: when it was heard last, µs since 1970.
-            promised: how long that held, µs.
-            raised_at: when the silence shows, µs since 1970.
-            numbers: stNum and sqNum of the last message.
-            ended: the silence before, and when it ended; one that flaps is one anomaly.
+            rule: the rule.
+            block: index of the control block.
+            missed: in the order of time.
         """
-        last_message = f"{numbered(*numbers)}{shown(last)}"
+        episode = self.state.open.pop((block, rule.kind), None)
         ied, control_block = self.blocks.names[block]
-        nth = 1
-        if ended is not None and last - ended[1] <= self.policy.of(SILENCE, ied, control_block).hold:
-            episode, nth = ended[0], ended[0].nth + 1
-            if nth > SILENCE.single:
-                shared = self.state.ended.get(block) is episode  # with the state that this one is a copy of
-                return Fallen(raised_at, block, episode.copy() if shared else episode, last, last_message, promised)
-        evidence = {"expected": f"a message within {promised / 1e6:.3f} s", "seen": "none"}
-        kind = self.blocks.message_kind(block)
-        episode = Episode(
-            SILENCE.kind, ied, control_block, last, raised_at, raised_at, last, 0, 0, evidence, nth=nth, messages=kind
-        )
-        return Fallen(raised_at, block, episode, last, last_message, promised)
+        hold = self.policy.of(rule, ied, control_block).hold
+        for one in missed:
+            if episode is not None and one.time - episode.last > hold:
+                self._over(episode, block, min(episode.updated + hold, one.seen_at))
+                episode = None
+            if episode is None:
+                episode, nth = self._again(rule, block, one.time)
+            if episode is None:
+                evidence = {"expected": one.expected, "seen": f"{one.seen} {one.name}"}
+                kind = self.blocks.message_kind(block)
+                times = one.time, one.seen_at, one.seen_at, one.time
+                episode = Episode(
+                    rule.kind, ied, control_block, *times, 0, 0, evidence, one.name, nth=nth, messages=kind
+                )
+            episode.count += 1
+            episode.last, episode.updated, episode.last_message = one.time, one.seen_at, one.name
+            messages = self.moments.ordinal(block, one.seen_at)
+            self._say(episode, self.moments.revision(block, messages, timer=True, more=2 * episode.count))
+        if episode is None:
+            return
+        if episode.updated + hold < self.until:
+            self._over(episode, block, episode.updated + hold)
+        else:
+            self.state.open[block, rule.kind] = episode
+
+    def _over(self, episode: Episode, block: int, time: int) -> None:
+        episode.end, episode.updated = episode.last, time
+        messages = self.moments.ordinal(block, time)
+        self._say(episode, self.moments.revision(block, messages, timer=True, more=2 * episode.count + 1))
+        self.state.past[block, episode.kind] = episode

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from flows.ied_supervision.messages import KINDS
-from flows.ied_supervision.numbers import UNKNOWN, Ints, number_of
+from flows.ied_supervision.numbers import UNKNOWN, Ints, number_of, spelt
 from flows.streaming.identifiers import CodeMap
 
 _BLOCK = pl.Categorical(pl.Categories("control block", namespace="gridflow"))
@@ -119,9 +119,10 @@ class Blocks:
         fresh = np.flatnonzero(known < 0)
         if len(fresh):
             new = addresses.gather(fresh).unique()
-            numbers = [number_of(one) for one in new.cast(pl.String)]
+            names = [spelt(one) for one in new.cast(pl.String)]
+            numbers = [number_of(one) for one in names]
             self._address.put(new.to_physical().to_numpy(), np.array(numbers, np.int64))
-            self.addresses.update(zip(numbers, new.cast(pl.String), strict=True))
+            self.addresses.update(zip(numbers, names, strict=True))
             known = self._address.get(codes)
         found = np.full(len(column), UNKNOWN, np.int64)
         found[there] = known

@@ -16,40 +16,11 @@ from flows.ied_supervision.policy import Policy
 from flows.ied_supervision.rules.common_cause import RULE
 from flows.ied_supervision.rules.silence import RULE as SILENCE
 from flows.ied_supervision.seen import shown
+from flows.ied_supervision.silences import Fallen, Heard
 from flows.ied_supervision.state import State, Together
 
 _LEAST = 3
 _HEARD_US = 3_600_000_000  # devices not heard for longer are no longer there
-
-
-@dataclass(frozen=True, slots=True)
-class Fallen:
-    """A block has fallen silent.
-
-    Attributes:
-        time: when that was seen, µs since 1970.
-        block: index.
-        episode: the anomaly; one that has ended where it has come again.
-        last: when the block was heard last, µs since 1970.
-        last_message: and by what.
-        promised: how long that held, µs.
-    """
-
-    time: int
-    block: int
-    episode: Episode
-    last: int
-    last_message: str
-    promised: int
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A silent block has been heard again: when, µs since 1970."""
-
-    time: int
-    block: int
-    episode: Episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +107,7 @@ class CommonCauses:
             return
         again = device not in together.silent
         together.silent[device] = since
-        # It may have failed at any time until its next message was due: half of what was promised, as a rule.
-        together.slack[device] = event.promised // 2
+        together.slack[device] = event.unseen
         limit = round(self.policy.of(RULE, self.blocks.stations[station], "").limit * 1e6)
         common = together.episode
         if common is not None:

@@ -66,6 +66,7 @@ class Episode:
         gone: the first message since the last that shows it; None: there is none that does not.
         nth: how manieth silence, each soon after the one before.
         messages: kind of the block's messages: two blocks of one name that send different ones are two.
+        value: what the last message showed, of a rule for which that matters.
     """
 
     kind: str
@@ -87,6 +88,7 @@ class Episode:
     gone: int | None = None
     nth: int = 1
     messages: str | None = None
+    value: int = 0
 
     @property
     def rule(self) -> Rule:
@@ -128,5 +130,5 @@ class Episode:
             "message_count": self.count,
             "group_id": self.group_id,
             "evidence": [{"key": key, "value": value} for key, value in sorted(evidence.items())],
-            "message": self.rule.sentence.format(**evidence),
+            "message": self.rule.told(evidence),
         }

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from flows.ied_supervision.baseline import FIELDS
-from flows.ied_supervision.numbers import UNKNOWN, Ints, number_of
+from flows.ied_supervision.numbers import UNKNOWN, Ints, number_of, spelt
 from flows.ied_supervision.rule import SECOND, UNTIL_GONE, Limit, Rule
 
 
@@ -130,7 +130,7 @@ class Policy:
     @property
     def addresses(self) -> dict[int, str]:
         """Source addresses that are expected, by their numbers."""
-        return {number_of(one.source_address): one.source_address for one in self.expected if one.source_address}
+        return {number_of(one.source_address): spelt(one.source_address) for one in self.expected if one.source_address}
 
     def promised(self, blocks: Sequence[tuple[str, str]]) -> Ints:
         """After how long each block of (device, control block) must be heard again, µs, 0 where nothing is said.

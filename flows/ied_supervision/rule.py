@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from flows.ied_supervision.numbers import Ints
+
 if TYPE_CHECKING:
     from flows.ied_supervision.seen import Seen
 
@@ -53,6 +55,8 @@ class Rule:
         accuses: which of the messages are accused of not being the publisher's; None: none are.
         returns: what comes back within the hold is the same anomaly, raised again.
         since: when the fault began that a message shows, µs since 1970; None: with the message.
+        value: the value that each message shows, where it may turn into another wrong one while the anomaly lasts: then
+            that is said, too, as ``then``; [n]. None: it does not matter which one it is.
     """
 
     kind: str
@@ -67,6 +71,12 @@ class Rule:
     accuses: Callable[[Seen], Bools] | None = None
     returns: bool = False
     since: Callable[[Seen, int], int] | None = None
+    value: Callable[[Seen], Ints] | None = None
+
+    def told(self, evidence: Mapping[str, str]) -> str:
+        """What is wrong, with the evidence."""
+        then = f"; then {evidence['then']}" if "then" in evidence else ""
+        return self.sentence.format(**evidence) + then
 
     @property
     def single(self) -> int:

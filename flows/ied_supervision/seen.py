@@ -31,7 +31,7 @@ class Seen:
         paced: what the flow of messages in time tells.
         told: what their values tell beside those before them.
         overcurrent: what their currents tell beside the usual ones, and the trips of their devices.
-        usual: what their blocks have always carried; [n, ``baseline.FIELDS``].
+        usual: what their blocks have always carried, of what they carry; [n, ``baseline.FIELDS``].
         addresses: source addresses by the numbers that messages have of them.
     """
 

@@ -30,7 +30,7 @@ TIME, DEVICE = "received_time", "ied_id"
 MESSAGE = tuple(name for name in contract("grid.ied.v1").polars if name != DEVICE)
 """Columns of a message that a shard uses, beside the device's id."""
 
-_LAYOUT = Layout("the supervision of IEDs", 2)
+_LAYOUT = Layout("the supervision of IEDs", 3)
 _NO_LETTERS = pl.DataFrame(schema=LETTER_SCHEMA)
 _WITHDRAWN = "withdrawn"
 _TIMES = ("start_time", "detected_time", "updated_time", "end_time")

@@ -16,6 +16,7 @@ from flows.ied_supervision.overcurrent import Currents
 from flows.ied_supervision.pace import Pace
 from flows.ied_supervision.silence import Rhythm
 from flows.ied_supervision.testing import Behaviour
+from flows.ied_supervision.unrepeated import Repeats
 from flows.streaming.event_time import MINIMUM
 
 
@@ -63,6 +64,7 @@ class State:
         told: what their values have told.
         currents: usual currents, and trips.
         behaviour: which devices are under test.
+        repeats: how soon states are repeated.
         company: in what company events come.
         ordinal: messages of each block so far; [blocks].
         first: when each block was heard first, µs since 1970, 0 before; [blocks].
@@ -80,6 +82,7 @@ class State:
     told: Told = field(default_factory=Told.none)
     currents: Currents = field(default_factory=Currents.none)
     behaviour: Behaviour = field(default_factory=Behaviour.none)
+    repeats: Repeats = field(default_factory=Repeats.none)
     company: Company = field(default_factory=Company.none)
     ordinal: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     first: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -92,7 +95,7 @@ class State:
     def reach(self, blocks: int) -> None:
         """Make room for blocks."""
         parts = (self.lines, self.rhythm, self.baseline, self.pace, self.told, self.currents, self.behaviour)
-        for part in (*parts, self.company):
+        for part in (*parts, self.repeats, self.company):
             part.reach(blocks)
         more = blocks - len(self.ordinal)
         if more > 0:
@@ -110,6 +113,7 @@ class State:
             self.told.copy(),
             self.currents.copy(),
             self.behaviour.copy(),
+            self.repeats.copy(),
             self.company.copy(),
             self.ordinal.copy(),
             self.first.copy(),

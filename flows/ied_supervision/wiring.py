@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from connectors.file_source import FileSource
 from flows.ied_supervision.flow import IED_TOPIC, FlowRules, Sinks, ied_supervision_flow
 from flows.ied_supervision.policy import Expected, Override
 from flows.ied_supervision.rule import UNTIL_GONE, all_rules
+from flows.ied_supervision.rules.common_cause import RULE as COMMON_CAUSE
 from flows.ied_supervision.shard import DEVICE, MESSAGE, TIME, SupervisionRules, SupervisionShard
 from flows.ied_supervision.values import EntryMeaning
 from flows.streaming.event_time import SECOND
@@ -50,7 +52,14 @@ def rules_of(settings: Settings, *, replay: bool = False) -> FlowRules:
         tuned = [rule for kind, rule in all_rules().items() if fnmatchcase(kind, one.kind)]
         key = f"ied_supervision.rules.{number}"
         if not tuned:
-            raise settings.error(f"{key}.kind", f"no rule {one.kind!r}; there are {', '.join(all_rules())}")
+            near = get_close_matches(one.kind.upper(), all_rules(), 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise settings.error(f"{key}.kind", f"no rule {one.kind!r}{meant}; there are {', '.join(all_rules())}")
+        if one.control_block != "*" and all(rule is COMMON_CAUSE for rule in tuned):
+            raise settings.error(
+                f"{key}.control_block",
+                f"{COMMON_CAUSE.kind} is a substation's, tune it by ied (got {one.control_block!r})",
+            )
         if one.limit is not None and not any(rule.unit for rule in tuned):
             raise settings.error(f"{key}.limit", f"{one.kind} has no limit (got {one.limit:g})")
         if one.limit is not None and one.limit <= 1 and any(rule.unit == "times" for rule in tuned):
@@ -90,6 +99,7 @@ def kafka_flow(settings: Settings | None = None, flow: Dataflow | None = None) -
         contract(IED_TOPIC),
         gate_factory(DEVICE, TIME, rules.supervision.delay, rules.supervision.lateness, future),
         narrow=narrowed(DEVICE, MESSAGE),
+        idle_after=settings.ied_supervision.idle_after_seconds,
     )
     config, prefix = producer_config(settings), settings.kafka.topic_prefix
     sinks = Sinks(

@@ -65,7 +65,8 @@ def test_a_wrong_setting_names_its_key(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "very-secret" not in result.output
     for rule, wrong in (
-        ('kind = "silence"', "kind: no rule 'silence'; there are BEH"),
+        ('kind = "silence"\nmute = true', "kind: no rule 'silence'; did you mean SILENCE?; there are BEH"),
+        ('kind = "COMMON_CAUSE"\ncontrol_block = "S01*"\nmute = true', "control_block: COMMON_CAUSE is a substation's"),
         ('kind = "REPEATED"\nlimit = 5', "limit: REPEATED has no limit (got 5)"),
         ('kind = "BEH"\nhold_seconds = 5', "hold_seconds: BEH ends by itself (got 5)"),
         ('kind = "RETRANSMISSION"\nlimit = 1', "limit: must be more than 1 time what is usual (got 1)"),

@@ -60,6 +60,15 @@ def test_lists_and_tables_in_variables() -> None:
         ("[registry]\nurl = 'http://me:hunter2@registry:8081'\n", "registry.url: .*neither user, password nor query"),
         ("[influxdb]\nurl = 'http://influx:8086?token=hunter2'\n", "influxdb.url: .*neither user, password nor query"),
         ("[kafka\n", "not TOML"),
+        ("[ied_supervision.rules]\nkind = 'BEH'\n", r"rules: is a list of tables: write \[\[ied_supervision.rules\]\]"),
+        ("[[ied_supervision.rules]]\nkind = 'BEH'\n", "rules.0: changes nothing: give mute, severity"),
+        ("[[ied_supervision.rules]]\nied = ''\nmute = true\n", "rules.0.ied: .*at least 1 character"),
+        ("[[ied_supervision.rules]]\nlimit = 1e300\n", "rules.0.limit: .*less than or equal to 1"),
+        ("[[ied_supervision.expected]]\nied = 'S01-*'\n", "expected.0: expects nothing: give conf_rev, num_entries"),
+        ("[[ied_supervision.expected]]\ninterval_seconds = 1e300\n", "interval_seconds: .*less than .*1e\\+300"),
+        ("[[ied_supervision.expected]]\nconf_rev = 100000000000000000000\n", "conf_rev: .*less than .* 4294967295"),
+        ("[[ied_supervision.expected]]\napp_id = 70000\n", "app_id: .*less than or equal to 65535"),
+        ("[ied_supervision]\nwatermark_delay_seconds = 1e300\n", "watermark_delay_seconds: .*less than"),
     ],
 )
 def test_a_wrong_file_is_told_the_key(tmp_path: Path, text: str, said: str) -> None:
@@ -126,6 +135,7 @@ def test_every_setting_is_explained() -> None:
     shown = CliRunner().invoke(app, ["check-config", "--explain"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert "kafka.on_lost_offset" in shown.stdout
+    assert "[[ied_supervision.rules]]" in shown.stdout  # and not taken for markup
 
 
 def test_a_wrong_setting_is_one_line_and_status_2() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flows.ied_supervision.numbers import UNKNOWN
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.rule import UNTIL_GONE, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
@@ -30,4 +30,8 @@ def _says(seen: Seen, n: int) -> Mapping[str, str]:
     return {"expected": "on (1)", "seen": f"{_NAMES.get(value, 'unknown')} ({value})"}
 
 
-RULE = Rule("BEH", WARNING, "Beh is {seen}", _shows, _says, hold=UNTIL_GONE, tells=_tells)
+def _value(seen: Seen) -> Ints:
+    return seen.messages.beh
+
+
+RULE = Rule("BEH", WARNING, "Beh is {seen}", _shows, _says, hold=UNTIL_GONE, tells=_tells, value=_value)

@@ -1,4 +1,6 @@
-"""confRev, the number of data set entries or the APPID are not those that are expected, or that it has always had.
+"""confRev, entries of the data set, APPID or timeAllowedtoLive are not what is expected, or what it has always had.
+
+timeAllowedtoLive is compared in steady retransmissions, from the twentieth on: before, it goes with their intervals.
 
 Clause: IEC 61850-7-2, 18.2.1.7: confRev counts changes of the configuration; subscribers must not use the data of
 another one (IEC 61850-8-1, 18.1).
@@ -14,11 +16,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from flows.ied_supervision.numbers import UNKNOWN
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.rule import UNTIL_GONE, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
-_WATCHED = ("conf_rev", "num_entries", "app_id")
+_WATCHED = ("conf_rev", "num_entries", "app_id", "time_allowed_to_live_ms")
+_PRIME = 1_000_003
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
@@ -37,4 +40,21 @@ def _says(seen: Seen, n: int) -> Mapping[str, str]:
     }
 
 
-RULE = Rule("CONFIGURATION_CHANGED", WARNING, "{seen} instead of {expected}", _shows, _says, hold=UNTIL_GONE)
+def _value(seen: Seen) -> Ints:
+    """A number that is another one where any of the values that differ is."""
+    value = np.zeros(len(seen.messages), np.int64)
+    for name in _WATCHED:
+        values = getattr(seen.messages, name)
+        value = value * _PRIME + np.where(seen.differs(name, values), values, UNKNOWN)
+    return value
+
+
+RULE = Rule(
+    "CONFIGURATION_CHANGED",
+    WARNING,
+    "{seen} instead of {expected}",
+    _shows,
+    _says,
+    hold=UNTIL_GONE,
+    value=_value,
+)

@@ -1,4 +1,4 @@
-"""A logical node warns of its health: minor problems, but it works.
+"""A logical node warns of its health: minor problems, but it works. So does a value that Health does not have.
 
 Clause: IEC 61850-7-4, 6.2 (Health: 2, Warning).
 
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flows.ied_supervision.numbers import UNKNOWN
+import numpy as np
+
+from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.rule import UNTIL_GONE, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
 
 def _shows(seen: Seen, _limit: Limit) -> Bools:
-    return seen.messages.health == 2
+    return ~np.isin(seen.messages.health, (UNKNOWN, 1, 3))
 
 
 def _tells(seen: Seen) -> Bools:
@@ -24,7 +26,12 @@ def _tells(seen: Seen) -> Bools:
 
 
 def _says(seen: Seen, n: int) -> Mapping[str, str]:
-    return {"expected": "Ok (1)", "seen": f"Warning (2) at {seen.named(n)}"}
+    value = int(seen.messages.health[n])
+    return {"expected": "Ok (1)", "seen": f"{'Warning' if value == 2 else 'unknown'} ({value}) at {seen.named(n)}"}
 
 
-RULE = Rule("HEALTH_WARNING", WARNING, "{seen}", _shows, _says, hold=UNTIL_GONE, tells=_tells)
+def _value(seen: Seen) -> Ints:
+    return seen.messages.health
+
+
+RULE = Rule("HEALTH_WARNING", WARNING, "{seen}", _shows, _says, hold=UNTIL_GONE, tells=_tells, value=_value)

@@ -67,29 +67,44 @@ def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
 
 
 def _learned(mine: list[Message], last: Message) -> int | None:
-    """Twice the longest usual interval up to a message, once six were seen, most of the long ones about as long."""
-    longest = intervals = regular = irregular = long_at = since_then = short = 0
+    """Twice the longest usual interval up to a message, once six were seen, most of the long ones about as long.
+
+    Hardly more than once where they are exactly as long.
+    """
+    longest = intervals = regular = irregular = exact = long_at = since_then = short = 0
     live: int | None = None
     for one, following in pairwise(mine):
         if following.received > last.received:
             break
         gap = following.received - one.received
-        if live is not None and gap > live:
+        late = live is not None and gap > live
+        if late and 2 * gap >= 3 * longest:
             continue
         intervals += 1
-        if 8 * gap > 9 * longest:
-            longest, regular, irregular = gap, 1, 0
+        if late:
+            longest, long_at, since_then, short = gap, following.received, 0, 0
+            exact = max(exact - 3, 0)
+        elif 8 * gap > 9 * longest:
+            longest, regular, irregular, exact = gap, 1, 0, 0
             long_at, since_then, short = following.received, 0, 0
         elif 2 * gap >= longest:
-            regular, irregular = (regular + 1, irregular) if 8 * gap >= 7 * longest else (regular, irregular + 1)
-            longest = max(gap, longest - longest // 64)
+            exact = min(exact + 1, 32) if abs(longest - gap) <= max(longest // 32, 100_000) else max(exact - 3, 0)
+            alike = 8 * gap >= 7 * longest
+            regular, irregular = (regular + 1, irregular) if alike else (regular, irregular + 1)
+            if alike:
+                longest = max(gap, longest - (longest - gap) // 64)
+            elif exact < 8:
+                longest -= longest // 64
             long_at, since_then, short = following.received, 0, 0
         else:
             since_then, short = max(since_then, gap), short + 1
             if short >= 32 and following.received - long_at >= 10 * longest:
-                longest, regular, irregular = since_then, 1, 0
+                longest, regular, irregular, exact = since_then, 1, 0, 0
                 long_at, since_then, short = following.received, 0, 0
-        live = 2 * longest if intervals >= 6 and regular >= max(3, irregular) else None
+        if intervals >= 6 and exact >= 8:
+            live = longest + min(longest // 8, 400_000)
+        else:
+            live = 2 * longest if intervals >= 6 and regular >= max(3, irregular) else None
     return live
 
 

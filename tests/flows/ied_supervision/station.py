@@ -66,16 +66,20 @@ def goose(
     every: int = SECOND,
     since: int = 0,
     changes: Sequence[int] = (),
+    repeats: Sequence[int] = (),
+    live: int = 2_000,
     st: int = 1,
     sq: int = 0,
 ) -> list[Message]:
-    """A publisher that keeps its heartbeat, and changes its first value now and then."""
+    """A publisher that keeps its heartbeat, and changes its first value now and then; so long after it repeats that."""
     made, state_time, value = [], since, True
     due = sorted(changes)
-    for now in sorted({*range(since, until, every), *(at for at in due if since <= at < until)}):
+    more = {at + wait for at in due for wait in (0, *repeats) if since <= at + wait < until}
+    for now in sorted({*range(since, until, every), *more}):
         if now in due:
             st, sq, state_time, value = st + 1, 0, now, not value
-        made.append(Message(now, ied, time=state_time, st=st, sq=sq, values=(str(value).lower(), "false")))
+        values = (str(value).lower(), "false")
+        made.append(Message(now, ied, time=state_time, st=st, sq=sq, values=values, live=live))
         sq += 1
     return made
 

@@ -82,7 +82,7 @@ def _attacked(seed: int) -> list[Message]:
     ]
     old = [replace(one, received=one.received + 90 * SECOND + 3_000) for one in mine[5:12]]
     reports = [one for one in report("S1-B", until=_SPAN) if chance.random() > 0.05]
-    mixture = [*messages, *forged, *old, *reports, *_protected("S3-A", chance)]
+    mixture = [*messages, *forged, *old, *reports, *_protected("S3-A", chance), *_unrepeated("S3-B", chance)]
     if chance.random() < 0.6:  # the station's network fails, for each device a little later
         begin = chance.randrange(30 * SECOND, 200 * SECOND)
         apart = {f"S1-{letter}": chance.randrange(12 * SECOND) for letter in "ABC"}
@@ -94,6 +94,19 @@ def _attacked(seed: int) -> list[Message]:
             again = begin + chance.choice([50, 70, 90]) * SECOND
             mixture = [one for one in mixture if one.ied not in apart or not again < one.received < again + 9 * SECOND]
     return mixture
+
+
+def _unrepeated(ied: str, chance: random.Random) -> list[Message]:
+    """A slow publisher that repeats its states at once, and single states that somebody forges."""
+    changes = sorted(chance.sample(range(SECOND, _SPAN, 500_000), 9))
+    made = goose(ied, until=_SPAN, every=8 * SECOND, changes=changes, repeats=(4_000, 12_000, 600_000), live=20_000)
+    heard = [one for one in made if chance.random() > 0.15]
+    forged = [
+        replace(one, received=one.received + wait, time=one.received + wait, st=(one.st or 0) + 1, sq=0, values=("x",))
+        for one in chance.sample(heard, 3)
+        for wait in [chance.randrange(100_000, 5 * SECOND)]
+    ]
+    return [*heard, *forged]
 
 
 def _protected(ied: str, chance: random.Random) -> list[Message]:

@@ -183,7 +183,7 @@ def test_an_integrity_period_from_the_settings_holds_from_the_first_report_on(re
     assert _of(run([*made, *others]), "SILENCE") == []  # nobody knows
     (silence,) = _of(run([*made, *others], expected=(period,)), "SILENCE")
     assert silence["start_time"].timestamp() * SECOND == START + made[-1].received  # type: ignore[attr-defined]
-    raised = START + made[-1].received + 6_125_000  # an eighth more, and half a second
+    raised = START + made[-1].received + 5_900_000  # 0.4 s, and half a second
     assert silence["detected_time"].timestamp() * SECOND == raised  # type: ignore[attr-defined]
 
 

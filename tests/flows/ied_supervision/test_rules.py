@@ -343,6 +343,7 @@ def test_a_foreign_address() -> None:
     [
         ({"conf_rev": 2}, "CONFIGURATION_CHANGED"),
         ({"app_id": 9}, "CONFIGURATION_CHANGED"),
+        ({"live": 2_400}, "CONFIGURATION_CHANGED"),
         ({"announced": 3}, "ENTRIES_MISSING"),
         ({"nds_com": True}, "NEEDS_COMMISSIONING"),
         ({"simulation": True}, "SIMULATION"),
@@ -376,7 +377,7 @@ def test_health(more: dict[str, object], kind: str) -> None:
 
 def test_reports_that_are_missing_and_a_buffer_that_overflowed() -> None:
     made = report(until=5 * MINUTE)
-    assert kinds(run([*made[:20], *made[21:]])) == {"REPORT_GAP"}
+    assert kinds(run([*made[:20], *made[21:]])) == {"REPORT_GAP", "SILENCE"}
     assert kinds(run(changed(made, lambda one: one.sq == 30, overflow=True))) == {"BUFFER_OVERFLOW"}
 
 
@@ -473,6 +474,50 @@ def test_rules_are_tuned_by_device_and_block() -> None:
     assert run(both, Override(kind="SIMULATION", ied="*-A", mute=True), *quiet)["ied_id"].to_list() == ["S1-B"]
     louder = run(both, Override(severity="ALARM", control_block="S1-B/*"), *quiet)
     assert dict(louder.select("ied_id", "severity").iter_rows()) == {"S1-A": "WARNING", "S1-B": "ALARM"}
+
+
+def test_a_second_change_of_the_configuration_is_named_too() -> None:
+    first = changed(NORMAL, lambda one: 60 * SECOND <= one.received < 90 * SECOND, conf_rev=7)
+    twice = changed(first, lambda one: one.received >= 90 * SECOND, conf_rev=8, app_id=9)
+    (row,) = run(twice).iter_rows(named=True)
+    assert row["message"].startswith("conf_rev 7 instead of conf_rev 1; then conf_rev 8, app_id 9 at 3/29@")
+    flapping = [replace(one, conf_rev=one.conf_rev if one.sq is None else 2 + one.sq % 2) for one in twice]
+    assert evidence(run(flapping, expected=(Expected(conf_rev=1),)), "CONFIGURATION_CHANGED")["then"].count(";") == 7
+
+
+def test_a_single_forged_state_is_seen_because_nobody_repeats_it() -> None:
+    changes = [(20 + 17 * n) * SECOND for n in range(5)]
+    made = goose(until=3 * MINUTE, every=8 * SECOND, changes=changes, repeats=(4_000, 12_000, 300_000), live=20_000)
+    other = goose("S1-B", until=3 * MINUTE)
+    at = 121 * SECOND  # 1 s after a heartbeat
+    forged = Message(at, time=at, st=7, sq=0, values=("false", "true"), live=20_000)
+    found = run([*made, *other, forged])
+    assert {"UNREPEATED", "RIVAL_PUBLISHER"} <= kinds(found)
+    row = found.row(by_predicate=pl.col("kind") == "UNREPEATED", named=True)
+    assert row["message"].startswith("no repetition of 7/0@2027-01-15T08:02:01.000000Z, expected one within 0.508 s")
+    seconds = [row[name].timestamp() - START / SECOND for name in ("start_time", "detected_time", "end_time")]
+    assert seconds == pytest.approx([121, 121.508, 121], abs=1e-3)
+    assert run([*made, *other]).is_empty()
+    few = [one for one in made if one.received >= changes[2]]  # it is not known how soon
+    assert "UNREPEATED" not in kinds(run([*few, *other, forged]))
+    lossy = [one for one in made if (one.received - 4_000) not in changes]
+    assert run([*lossy, *other]).filter(kind="UNREPEATED").is_empty()
+
+
+def test_a_health_that_the_enumeration_does_not_have_is_told() -> None:
+    odd = [replace(one, health=7, beh=2 if one.received < 30 * SECOND else 6) for one in health(until=60 * SECOND)]
+    found = run(odd)
+    assert kinds(found) == {"HEALTH_WARNING", "BEH"}
+    assert evidence(found, "HEALTH_WARNING")["seen"].startswith("unknown (7)")
+    (beh,) = found.filter(kind="BEH")["message"]
+    assert beh.startswith("Beh is blocked (2); then unknown (6) at ")
+
+
+@pytest.mark.parametrize("spelling", ["02-00-00-00-00-01", "0200.0000.0001", "02:00:00:00:00:01"])
+def test_an_address_is_the_same_however_it_is_spelt(spelling: str) -> None:
+    assert run(NORMAL, expected=(Expected(source_address=spelling),)).is_empty()
+    mixed = changed(NORMAL, lambda one: one.received > 60 * SECOND, address=spelling)
+    assert run(mixed).is_empty()
 
 
 def test_other_than_expected_is_seen_from_the_first_message_on() -> None:
