@@ -86,6 +86,8 @@ class Paced:
     Attributes:
         queued: µs by which the messages are ahead of one in ``SLOT_US``.
         off: µs by which the device's clock is ahead of what it usually is, 0 where nothing can be told.
+        late: µs by which the first GOOSE message of a state came later than usual after its own time, and than the one
+            before; 0 where it came sooner, or nothing can be told.
         sq_before: ``SqNum`` of the report before, ``UNKNOWN`` without.
         entry_before: entry id of the report before, ``UNKNOWN`` without.
         left_out: entry ids between the two, where the device counts them one by one.
@@ -93,6 +95,7 @@ class Paced:
 
     queued: Ints
     off: Ints
+    late: Ints
     sq_before: Ints
     entry_before: Ints
     left_out: Ints
@@ -117,6 +120,7 @@ def follow(
     """
     n = len(messages)
     found = Paced(
+        np.zeros(n, np.int64),
         np.zeros(n, np.int64),
         np.zeros(n, np.int64),
         np.full(n, UNKNOWN, np.int64),
@@ -148,6 +152,7 @@ def follow(
         most,
         found.queued,
         found.off,
+        found.late,
         found.sq_before,
         found.entry_before,
         found.left_out,
@@ -181,6 +186,7 @@ def _follow(  # noqa: PLR0912 - one pass
     most: Ints,
     out_queued: Ints,
     out_off: Ints,
+    out_late: Ints,
     out_sq: Ints,
     out_entry: Ints,
     out_left: Ints,
@@ -230,6 +236,9 @@ def _follow(  # noqa: PLR0912 - one pass
                 since[b], other[b] = now, delay
             elif now - since[b] >= (_NEARER_US if abs(delay) < abs(offset[b]) else _ADOPT_US):
                 offset[b], since[b] = delay, 0
+        elif st_num[n] != UNKNOWN:
+            late = delay - max(offset[b], last_offset[b])
+            out_late[n] = late if late > 4 * jitter[b] else 0
         # Where deliveries take now longer, now shorter, two alike by chance tell of no clock.
         if abs(out_off[n]) <= 4 * jitter[b]:
             out_off[n] = 0

@@ -15,7 +15,7 @@ from connectors.compiled import compiled
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import Ints
 
-_LEARNED = 3  # states that were repeated, before it is known how soon
+_LEARNED = 2  # states that were repeated, before it is known how soon
 _TIMES = 2  # longest waits that must have passed
 _FADE = 16  # a longest wait that is not reached again comes down by this part of the difference each time
 _USUAL = 2  # so many longer ones in a row are usual from then on

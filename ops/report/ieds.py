@@ -32,7 +32,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "UNREPEATED",
     ),
     "configuration": ("CONFIGURATION_CHANGED", "ENTRIES_MISSING", "NEEDS_COMMISSIONING", "SIMULATION"),
-    "time": ("CLOCK_FAILURE", "CLOCK_OFFSET", "NOT_SYNCHRONIZED"),
+    "time": ("CLOCK_FAILURE", "CLOCK_OFFSET", "DELAYED", "NOT_SYNCHRONIZED"),
     "health": (
         "BEH",
         "BUFFER_OVERFLOW",

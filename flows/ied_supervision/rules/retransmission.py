@@ -31,4 +31,4 @@ def _says(seen: Seen, n: int) -> Mapping[str, str]:
     }
 
 
-RULE = Rule("RETRANSMISSION", INFO, "{seen}", _shows, _says, hold=60 * SECOND, limit=2.0, unit="times")
+RULE = Rule("RETRANSMISSION", INFO, "{seen}", _shows, _says, hold=60 * SECOND, limit=1.5, unit="times")

@@ -1,6 +1,6 @@
 """The first message of a new state is not repeated as soon as its publisher has always repeated it.
 
-Learned from three states on: how long the first repetition of a state has been away at the longest. Raised by event
+Learned from two states on: how long the first repetition of a state has been away at the longest. Raised by event
 time, after twice that and what the limit grants, in seconds; not where the message must be followed by another one
 sooner (timeAllowedtoLive), which is SILENCE.
 

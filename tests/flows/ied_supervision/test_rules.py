@@ -498,10 +498,21 @@ def test_a_single_forged_state_is_seen_because_nobody_repeats_it() -> None:
     seconds = [row[name].timestamp() - START / SECOND for name in ("start_time", "detected_time", "end_time")]
     assert seconds == pytest.approx([121, 121.508, 121], abs=1e-3)
     assert run([*made, *other]).is_empty()
-    few = [one for one in made if one.received >= changes[2]]  # it is not known how soon
+    few = [one for one in made if one.received >= changes[3]]  # it is not known how soon
     assert "UNREPEATED" not in kinds(run([*few, *other, forged]))
     lossy = [one for one in made if (one.received - 4_000) not in changes]
     assert run([*lossy, *other]).filter(kind="UNREPEATED").is_empty()
+
+
+@pytest.mark.parametrize(("late", "found"), [(400_000, {"DELAYED"}), (200_000, set())])
+def test_a_state_that_is_held_back_is_delayed(late: int, found: set[str]) -> None:
+    changes = [(20 + 17 * n) * SECOND for n in range(7)]
+    made = goose(until=3 * MINUTE, changes=changes, repeats=(4_000, 12_000, 300_000))
+    held = range(changes[5], changes[5] + 400_000)
+    some = [replace(one, received=one.received + late) if one.received in held else one for one in made]
+    assert kinds(run([*some, *goose("S1-B", until=3 * MINUTE)])) == found
+    early = [replace(one, received=one.received + late) if one.received // SECOND == 37 else one for one in made]
+    assert "DELAYED" not in kinds(run([*early, *goose("S1-B", until=3 * MINUTE)]))  # it is not known how long they take
 
 
 def test_a_health_that_the_enumeration_does_not_have_is_told() -> None:
