@@ -24,7 +24,7 @@ LINES = 4
 """Publishers that are told apart under one reference."""
 
 # How a message goes on from its line.
-FIRST, NEXT, LOST, STATE, LOST_STATE, REPEATED, RESTART, JUMP, FORK, TWIN, RIVAL, OVERTAKEN = range(12)
+FIRST, NEXT, LOST, STATE, LOST_STATE, REPEATED, RESTART, JUMP, FORK, TWIN, RIVAL, OVERTAKEN, RETIMED = range(13)
 
 _FIELDS = (
     "used",
@@ -49,6 +49,7 @@ _FIELDS = (
     "plan_received",
     "plan_period",
     "renews",
+    "other_time",
     "begins_with",
     "lost_first",
     "last_payload",
@@ -80,6 +81,7 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _PLAN_RECEIVED,
     _PLAN_PERIOD,
     _RENEWS,
+    _OTHER_TIME,
     _BEGINS_WITH,
     _LOST_FIRST,
     _LAST_PAYLOAD,
@@ -159,7 +161,7 @@ class Walked:
 
     Attributes:
         line: which line it belongs to.
-        how: how it goes on from it: ``FIRST`` to ``RIVAL``.
+        how: how it goes on from it: ``FIRST`` to ``RETIMED``.
         gap: µs since the message before it of the same line; 0 without one.
         lost: messages that were not seen between the two.
         altered: the data are not those with which its state began.
@@ -388,6 +390,11 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_lost = st - line[_ST] - 1 + sq - (line[_BEGINS_WITH] == _ONE)
                 this_how = LOST_STATE if later or this_lost > 0 else STATE
                 this_rank = 4 if later else 1  # of a publisher that does not say when its states began
+            elif st == line[_ST] and same_data and _follows(sq, line[_SQ]):
+                # What is due now, and differs in its time alone, which somebody has altered.
+                off = gone - line[_INTERVAL]
+                backs_off = sq < _BACKED_OFF and 0 <= off <= 2 * line[_INTERVAL]
+                this_how, this_rank = RETIMED, int(abs(off) * _BEAT_OFF <= line[_INTERVAL] or backs_off)
             # More than can have been sent in the time, even in the publisher's own rhythm.
             beats = 3 * gone // (2 * period[b]) if period[b] else 0
             if this_lost > 10 + max(2 * gone // 1_000_000, beats):
@@ -536,7 +543,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         renewed = how in (NEXT, LOST) and st == line[_ST] and t != line[_TIME]
         if renewed or (how in (NEXT, LOST) and gap > _RENEWED_US):
             line[_RENEWS] = renewed
-        if (st != line[_ST] or t != line[_TIME]) and not overtaken and not renewed:
+        if (st != line[_ST] or t != line[_TIME]) and not overtaken and not renewed and how != RETIMED:
             begun = line[_ST] >= 0 and how in (STATE, LOST_STATE, FORK, TWIN)
             same = begun and payload[n] == line[_PAYLOAD] and payload[n] != 0
             same &= st <= line[_ST] + 1 or line[_ST] == _LAST  # else a state was missed, with other data
@@ -595,6 +602,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             if best == trusted[b] and not interleaved:
                 off = gap - period[b]
                 period[b] = gap if not period[b] else period[b] + off // 16
+        if how == RETIMED and t != line[_OTHER_TIME]:
+            line[_OTHER_TIME], t = t, line[_TIME]  # the publisher may still go on with the old one
+        else:
+            line[_OTHER_TIME] = 0
         if not overtaken and how != OVERTAKEN and (how != REPEATED or sq >= line[_SQ]):
             line[_TIME], line[_ST], line[_SQ], line[_RECEIVED] = t, st, sq, now
             line[_LAST_PAYLOAD], line[_SIMULATED] = payload[n], simulation[n] == 1

@@ -124,7 +124,7 @@ def test_two_different_messages_of_one_number() -> None:
         if 300 * SECOND < one.received <= 400 * SECOND
     ]
     found = run([*_GENUINE, *_OTHERS, *false])
-    assert kinds(found) == {"CHANGE_WITHOUT_STATE", "RIVAL_PUBLISHER"}
+    assert kinds(found) == {"CHANGE_WITHOUT_STATE", "RIVAL_PUBLISHER", "RETRANSMISSION"}
     assert not accused(found)
 
 

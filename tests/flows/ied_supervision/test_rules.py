@@ -504,6 +504,33 @@ def test_a_single_forged_state_is_seen_because_nobody_repeats_it() -> None:
     assert run([*lossy, *other]).filter(kind="UNREPEATED").is_empty()
 
 
+@pytest.mark.parametrize("by", [3_600 * SECOND, -60 * SECOND])
+def test_a_time_that_is_altered_on_the_way_over_an_event(by: int) -> None:
+    made = goose(until=5 * MINUTE, changes=[30 * SECOND, 130 * SECOND], repeats=(4_000, 12_000, 28_000))
+    span = range(120 * SECOND, 150 * SECOND)
+    altered = [replace(one, time=one.time + by) if one.received in span else one for one in made]
+    found = run([*altered, *goose("S1-B", until=5 * MINUTE)])
+    assert kinds(found) == {"TIME_WITHOUT_STATE"}
+    seconds = [moment.timestamp() - START / SECOND for moment in found.sort("start_time")["start_time"]]
+    assert seconds == [120, 150]
+    assert set(found["state"]) == {"CLEARED"}
+
+
+def test_whoever_sends_ahead_of_the_beat_with_another_time_is_not_taken_for_the_publisher() -> None:
+    made = goose(until=3 * MINUTE, changes=[20 * SECOND])
+    forged = [
+        replace(one, received=one.received - 5_000, time=one.time + 60 * SECOND)
+        for one in made
+        if 60 * SECOND <= one.received < 70 * SECOND
+    ]
+    found = run([*made, *forged, *goose("S1-B", until=3 * MINUTE)])
+    assert kinds(found) == {"TIME_WITHOUT_STATE", "REPEATED", "RIVAL_PUBLISHER"}
+    assert set(found["state"]) == {"CLEARED"}
+    accused = json.loads(evidence(found, "RIVAL_PUBLISHER")["accused"])
+    assert len(accused) == 8
+    assert set(accused) <= {START + one.received for one in forged}
+
+
 @pytest.mark.parametrize(("late", "found"), [(400_000, {"DELAYED"}), (200_000, set())])
 def test_a_state_that_is_held_back_is_delayed(late: int, found: set[str]) -> None:
     changes = [(20 + 17 * n) * SECOND for n in range(7)]
