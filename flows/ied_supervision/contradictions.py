@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from connectors.compiled import compiled
+from flows.ied_supervision.columns import Columns
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.values import MEASURED
@@ -20,7 +23,7 @@ _CURRENT, _VOLTAGE = 1, 2  # meanings of measurements
 
 
 @dataclass(slots=True)
-class Told:
+class Told(Columns):
     """What is kept of each block.
 
     Attributes:
@@ -40,6 +43,11 @@ class Told:
         dead: messages for which it has been next to nothing, other phases not; [blocks, ``MEASURED``].
     """
 
+    BEFORE: ClassVar[Mapping[str, int]] = {"last": UNKNOWN, "tripped": UNKNOWN, "place": UNKNOWN}
+    WIDTHS: ClassVar[Mapping[str, int]] = dict.fromkeys(
+        ("last", "run", "longest", "moves", "others", "least", "dead"), MEASURED
+    )
+
     pickup_since: Ints
     pickup_last: Ints
     tripped: Ints
@@ -54,25 +62,6 @@ class Told:
     others: Ints
     least: Ints
     dead: Ints
-
-    @classmethod
-    def none(cls) -> Told:
-        """Of no blocks."""
-        flat = [np.zeros(0, np.int64) for _ in range(7)]
-        wide = [np.zeros((0, MEASURED), np.int64) for _ in range(7)]
-        return cls(*flat, *wide)
-
-    def reach(self, blocks: int) -> None:
-        """Make room for blocks."""
-        more = blocks - len(self.tripped)
-        for one in fields(self) if more > 0 else ():
-            old = getattr(self, one.name)
-            fill = UNKNOWN if one.name in ("last", "tripped", "place") else 0
-            setattr(self, one.name, np.concatenate([old, np.full((more, *old.shape[1:]), fill, np.int64)]))
-
-    def copy(self) -> Told:
-        """A copy that can go its own way."""
-        return Told(*(getattr(self, one.name).copy() for one in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ it is none, nor does a feeder that is switched off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from connectors.compiled import compiled
+from flows.ied_supervision.columns import Columns
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.rule import Limit
@@ -24,7 +25,7 @@ _BEFORE_US = 1_000_000  # a trip comes before the first measurement of its fault
 
 
 @dataclass(slots=True)
-class Currents:
+class Currents(Columns):
     """What is kept of each block; all [blocks], the last two by device.
 
     Attributes:
@@ -42,21 +43,6 @@ class Currents:
     trip: Ints
     tells: Ints
     tripped: Ints
-
-    @classmethod
-    def none(cls) -> Currents:
-        """Of no blocks."""
-        return cls(*(np.zeros(0, np.int64) for _ in fields(cls)))
-
-    def reach(self, blocks: int) -> None:
-        """Make room for blocks."""
-        more = blocks - len(self.usual)
-        for one in fields(self) if more > 0 else ():
-            setattr(self, one.name, np.concatenate([getattr(self, one.name), np.zeros(more, np.int64)]))
-
-    def copy(self) -> Currents:
-        """A copy that can go its own way."""
-        return Currents(*(getattr(self, one.name).copy() for one in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,15 @@ what is in the queue says how much faster than the slots they come. What does no
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
+from flows.ied_supervision.columns import Columns
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 
@@ -29,7 +32,7 @@ _COUNTED = 16  # entry ids that were counted one by one, from which on one that 
 
 
 @dataclass(slots=True)
-class Pace:
+class Pace(Columns):
     """What is kept of each block; [blocks] each.
 
     Attributes:
@@ -48,6 +51,8 @@ class Pace:
         jitter: by how much the delays of two messages in a row differ on the mean, µs.
     """
 
+    BEFORE: ClassVar[Mapping[str, int]] = {"sq_num": UNKNOWN, "entry": UNKNOWN}
+
     queue: Ints
     offset: Ints
     certain: Ints
@@ -61,22 +66,6 @@ class Pace:
     counted: Ints
     stood: Ints
     jitter: Ints
-
-    @classmethod
-    def none(cls) -> Pace:
-        """Of no blocks."""
-        return cls(*(np.zeros(0, np.int64) for _ in fields(cls)))
-
-    def reach(self, blocks: int) -> None:
-        """Make room for blocks."""
-        more = blocks - len(self.queue)
-        for one in fields(self) if more > 0 else ():
-            fill = UNKNOWN if one.name in ("sq_num", "entry") else 0
-            setattr(self, one.name, np.concatenate([getattr(self, one.name), np.full(more, fill, np.int64)]))
-
-    def copy(self) -> Pace:
-        """A copy that can go its own way."""
-        return Pace(*(getattr(self, one.name).copy() for one in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

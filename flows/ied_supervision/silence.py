@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
+from flows.ied_supervision.columns import Columns
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import Ints
 
@@ -61,7 +62,7 @@ class Awaited:
 
 
 @dataclass(slots=True)
-class Rhythm:
+class Rhythm(Columns):
     """When blocks were last heard, and when they must be heard again; [blocks] each.
 
     Attributes:
@@ -101,21 +102,6 @@ class Rhythm:
     promises: Ints
     once: Ints
     twice: Ints
-
-    @classmethod
-    def none(cls) -> Rhythm:
-        """Of no blocks."""
-        return cls(*(np.zeros(0, np.int64) for _ in fields(cls)))
-
-    def reach(self, blocks: int) -> None:
-        """Make room for blocks."""
-        more = blocks - len(self.last)
-        for one in fields(self) if more > 0 else ():
-            setattr(self, one.name, np.concatenate([getattr(self, one.name), np.zeros(more, np.int64)]))
-
-    def copy(self) -> Rhythm:
-        """A copy that can go its own way."""
-        return Rhythm(*(getattr(self, one.name).copy() for one in fields(self)))
 
     def follow(self, messages: Messages, genuine: npt.NDArray[np.bool_], promised: Ints) -> Awaited:
         """Take note of messages.

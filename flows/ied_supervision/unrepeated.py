@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connectors.compiled import compiled
+from flows.ied_supervision.columns import Columns
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import Ints
 
@@ -22,7 +23,7 @@ _USUAL = 2  # so many longer ones in a row are usual from then on
 
 
 @dataclass(slots=True)
-class Repeats:
+class Repeats(Columns):
     """What is kept of each block; [blocks] each.
 
     Attributes:
@@ -42,21 +43,6 @@ class Repeats:
     longest: Ints
     states: Ints
     late: Ints
-
-    @classmethod
-    def none(cls) -> Repeats:
-        """Of no blocks."""
-        return cls(*(np.zeros(0, np.int64) for _ in fields(cls)))
-
-    def reach(self, blocks: int) -> None:
-        """Make room for blocks."""
-        more = blocks - len(self.began)
-        for one in fields(self) if more > 0 else ():
-            setattr(self, one.name, np.concatenate([getattr(self, one.name), np.zeros(more, np.int64)]))
-
-    def copy(self) -> Repeats:
-        """A copy that can go its own way."""
-        return Repeats(*(getattr(self, one.name).copy() for one in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
