@@ -17,10 +17,10 @@ from flows.ied_supervision import contradictions, overcurrent, pace, unrepeated
 from flows.ied_supervision.baseline import FIELDS
 from flows.ied_supervision.blocks import Blocks
 from flows.ied_supervision.common_cause import CommonCauses
-from flows.ied_supervision.continuity import LOST_STATE, REPEATED, STATE, Walked, walk
+from flows.ied_supervision.continuity import JUMP, LOST_STATE, REPEATED, RESTART, STATE, Walked, walk
 from flows.ied_supervision.episode import MOST_ACCUSED, Episode
 from flows.ied_supervision.lone import WITHIN_US, Events, Presence
-from flows.ied_supervision.messages import GOOSE, STEADY, Messages
+from flows.ied_supervision.messages import GOOSE, Messages
 from flows.ied_supervision.moments import Moments
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.policy import Policy
@@ -111,9 +111,7 @@ class _Round:
         genuine = walked.genuine & (m.simulation != 1)
         # A report carries those entries that have changed, a GOOSE message all of its data set.
         entries = np.where(m.st_num == UNKNOWN, UNKNOWN, m.num_entries)
-        # What a message promises depends on when the next one is due: steady ones promise the same.
-        live = np.where((m.st_num != UNKNOWN) & (m.sq_num >= STEADY), m.time_allowed_to_live_ms, UNKNOWN)
-        values = np.column_stack([m.conf_rev, entries, m.app_id, m.address, live])
+        values = np.column_stack([m.conf_rev, entries, m.app_id, m.address])
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
         if expected is not None:
             due = expected[m.block]
@@ -132,10 +130,11 @@ class _Round:
         far = overcurrent.follow(state.currents, own, device, self.policy.limits(OVERCURRENT, self.blocks.names))
         told = contradictions.follow(state.told, own)
         named = ChainMap(self.blocks.addresses, self.policy.addresses)
-        seen = Seen(m, own, walked, paced, told, far, usual, named)
         # One that counts and is heard only with the number it had speaks no more: its last message goes round.
         alive = genuine & ((walked.how != REPEATED) | (walked.period == 0))
-        awaited = state.rhythm.follow(m, alive, self.policy.promised(self.blocks.names))
+        anew = np.isin(walked.how, (RESTART, JUMP))
+        awaited = state.rhythm.follow(m, alive, anew, self.policy.promised(self.blocks.names))
+        seen = Seen(m, own, walked, paced, told, far, usual, awaited.longer == 1, named)
         for rule in all_rules().values():
             if rule.shows is not None:
                 self._of_rule(rule, seen)
@@ -339,10 +338,10 @@ class _Round:
             self._after(LONE, one, missed)
 
     def _unrepeated(self, walked: Walked, genuine: Bools) -> None:
-        """States whose first message should have been repeated."""
+        """States whose first messages should have been repeated."""
         limit = np.asarray(self.policy.limits(UNREPEATED, self.blocks.names)) * 1e6
         grace = np.broadcast_to(limit, len(self.blocks)).astype(np.int64)
-        begins = genuine & (walked.how == STATE)
+        begins = genuine & ((walked.how == STATE) | (walked.how == LOST_STATE))
         found = unrepeated.follow(self.state.repeats, self.messages, genuine, begins, grace, self.until)
         touched = {block for block, kind in self.state.open if kind == UNREPEATED.kind} | set(found.block.tolist())
         for one in sorted(touched):

@@ -13,7 +13,7 @@ import numpy as np
 from connectors.compiled import compiled
 from flows.ied_supervision.numbers import UNKNOWN, Ints
 
-FIELDS = ("conf_rev", "num_entries", "app_id", "address", "time_allowed_to_live_ms")
+FIELDS = ("conf_rev", "num_entries", "app_id", "address")
 """What is watched, in this order."""
 
 ADOPT_US = 600_000_000

@@ -50,6 +50,7 @@ _FIELDS = (
     "plan_period",
     "renews",
     "other_time",
+    "mixed",
     "begins_with",
     "lost_first",
     "last_payload",
@@ -82,6 +83,7 @@ _F = {name: place for place, name in enumerate(_FIELDS)}
     _PLAN_PERIOD,
     _RENEWS,
     _OTHER_TIME,
+    _MIXED,
     _BEGINS_WITH,
     _LOST_FIRST,
     _LAST_PAYLOAD,
@@ -103,7 +105,8 @@ _BEAT_OFF = 8  # an interval farther off than the eighth part is not the publish
 _DRIFT = 50  # by so little of the time a publisher's beat may be other than it was
 _MOST_LOST = 10_000_000
 _LONG_KNOWN = 20  # messages of a line that may come back
-_BURST = 5  # sqNum up to which retransmissions follow at once
+_BURST, _BURST_US = 5, 1_000_000  # sqNum up to which retransmissions follow at once, and within so long
+_FEW_LOST = 3  # messages before one whose time has been altered
 _COPIED_US = 50_000  # a copy by another way through the network is not later than this
 _RENEWED_US = 1_100_000  # so far the time in messages may be from the time between them: it may be of whole seconds
 _HANDED_OVER_US = 600_000_000  # when a publisher has been silent for so long, whoever else sends is believed
@@ -119,6 +122,7 @@ _UNSET = 946_684_800_000_000  # µs: a clock before 2000 has never been set
 _NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN, _UNEXPECTED = 6_000, 12_000, 4_000, 8_000, 40_000
 _BEHIND = 6_000  # it sends what has been sent before
 _UNPROVED = 2_000  # most lead of one that has not been heard since the other has
+_EITHER = 2_900  # and of one whose states may be the other's: less than what accuses
 
 
 @dataclass(slots=True)
@@ -390,11 +394,13 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 this_lost = st - line[_ST] - 1 + sq - (line[_BEGINS_WITH] == _ONE)
                 this_how = LOST_STATE if later or this_lost > 0 else STATE
                 this_rank = 4 if later else 1  # of a publisher that does not say when its states began
-            elif st == line[_ST] and same_data and _follows(sq, line[_SQ]):
+            elif st == line[_ST] and same_data and 0 <= missed <= _FEW_LOST:
                 # What is due now, and differs in its time alone, which somebody has altered.
-                off = gone - line[_INTERVAL]
-                backs_off = sq < _BACKED_OFF and 0 <= off <= 2 * line[_INTERVAL]
-                this_how, this_rank = RETIMED, int(abs(off) * _BEAT_OFF <= line[_INTERVAL] or backs_off)
+                due = (missed + 1) * line[_INTERVAL]
+                is_due = abs(gone - due) * _BEAT_OFF <= due
+                is_due |= missed == 0 and sq < _BACKED_OFF and 0 <= gone - due <= 2 * due
+                is_due |= sq <= _BURST and gone <= _BURST_US
+                this_how, this_rank, this_lost = RETIMED, int(is_due), missed
             # More than can have been sent in the time, even in the publisher's own rhythm.
             beats = 3 * gone // (2 * period[b]) if period[b] else 0
             if this_lost > 10 + max(2 * gone // 1_000_000, beats):
@@ -431,7 +437,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                     best, how, rank = place, REPEATED, 2 * 7  # overtaken by the new state on the way
                     break
                 forks = st == line[left + _B_ST] + 1 and sq <= 1 and t > line[left + _B_TIME] and t != line[_TIME]
-                forks &= silent <= active_us
+                forks &= silent <= active_us and how != RETIMED
                 if left > _PAST:
                     forks &= t != line[left - _OF_STATE + _B_TIME]
                 if (goes_on or forks) and line[_SIMULATED] and simulation[n] != 1:
@@ -510,9 +516,17 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             line[_USED] = 1
             line[_BORN] = now
             line[_ADDRESS] = address[n]
+        if how in (STATE, LOST_STATE, FORK):
+            # Where both begin a state at once, nobody knows which is whose.
+            for place in range(LINES):
+                other = of_block[place]
+                same = other[_USED] == 1 and place != best and other[_ST] == st and other[_SQ] <= _BURST
+                if same and now - other[_RECEIVED] <= _COPIED_US and of_block[best, _COUNT] > 0:
+                    other[_MIXED] = of_block[best, _MIXED] = 1
         keeper = of_block[trusted[b]]
         behind = st < keeper[_ST] or (st == keeper[_ST] and (t < keeper[_TIME] or sq < keeper[_SQ]))
-        out_old[n] = behind and keeper[_USED] and best != trusted[b]
+        either = keeper[_MIXED] == 1 and of_block[best, _MIXED] == 1
+        out_old[n] = behind and keeper[_USED] and best != trusted[b] and not either
         out_period[n] = period[b]
         line = of_block[best]
         gap = now - line[_RECEIVED] if line[_RECEIVED] else 0
@@ -639,7 +653,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
             ahead = other[_ST] - of_block[leader, _ST]
             near = 0 < ahead <= _NEAR_STATES and other[_ADDRESS] == of_block[leader, _ADDRESS]
             believed |= alone and ((fresh and in_rhythm) or near)
-            if place != leader and (score > lead or (gone > active_us and believed)):
+            # Who takes over has spoken: that the publisher's beats begin anew with an event is no proof against it.
+            better = score > lead and (place == best or gone > 0)
+            if place != leader and (better or (gone > active_us and believed)):
                 leader, lead = place, score
         for place in range(LINES):
             other = of_block[place]
@@ -656,6 +672,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         out_interleaved[n] = interleaved
         out_trusted[n] = leader
         out_lead[n] = lead - second if second != np.iinfo(np.int64).min else 0
+        if best != leader and line[_MIXED] == 1 and of_block[leader, _MIXED] == 1:
+            out_lead[n] = min(out_lead[n], _EITHER)
         # As long as the one that is trusted has not gone on beside another, that may be the same publisher.
         if best != leader and line[_BORN] >= of_block[leader, _RECEIVED] and line[_STRIKES] < _UNEXPECTED:
             out_lead[n] = min(out_lead[n], _UNPROVED)

@@ -16,9 +16,6 @@ from flows.streaming.event_time import to_micros
 GOOSE, REPORT, HEALTH = range(3)
 KINDS = ("GOOSE", "REPORT", "HEALTH")
 
-STEADY = 20
-"""sqNum from which on every publisher has come to its steady retransmissions."""
-
 _HASH_SEED = 63353
 _OF_VALUES = frozenset(
     {"position", "trip", "pickup", "fault", "current", "odd", "odd_means", "odd_value", "measured", "parts"}

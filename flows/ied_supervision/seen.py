@@ -32,6 +32,7 @@ class Seen:
         told: what their values tell beside those before them.
         overcurrent: what their currents tell beside the usual ones, and the trips of their devices.
         usual: what their blocks have always carried, of what they carry; [n, ``baseline.FIELDS``].
+        longer: where a message promises a longer time to live than can be believed of it; [n].
         addresses: source addresses by the numbers that messages have of them.
     """
 
@@ -42,6 +43,7 @@ class Seen:
     told: Contradictions
     overcurrent: Overcurrent
     usual: Ints
+    longer: Bools
     addresses: Mapping[int, str]
 
     @property

@@ -1,12 +1,14 @@
-"""Whether the first message of a new state is repeated as soon as its publisher has always repeated it.
+"""Whether the first messages of a new state are repeated as soon as their publisher has always repeated them.
 
 A publisher repeats a new state within milliseconds, and backs off from there (IEC 61850-8-1, 18.1.2.5). Whoever forges
-a single message does not, and the publisher itself may not be heard before its heartbeat.
+a single message does not, or not as often, and the publisher itself may not be heard before its heartbeat.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,11 @@ from flows.ied_supervision.columns import Columns
 from flows.ied_supervision.messages import Messages
 from flows.ied_supervision.numbers import Ints
 
+STEPS = 5
+"""sqNum from which on a message may be the last one for long."""
+
 _LEARNED = 2  # states that were repeated, before it is known how soon
+_SOON_US = 250_000  # what has taken longer may take any time: up to the heartbeat
 _TIMES = 2  # longest waits that must have passed
 _FADE = 16  # a longest wait that is not reached again comes down by this part of the difference each time
 _USUAL = 2  # so many longer ones in a row are usual from then on
@@ -24,17 +30,19 @@ _USUAL = 2  # so many longer ones in a row are usual from then on
 
 @dataclass(slots=True)
 class Repeats(Columns):
-    """What is kept of each block; [blocks] each.
+    """What is kept of each block; [blocks] where nothing else is said.
 
     Attributes:
-        began: when the state began that has not been repeated yet, µs since 1970; 0: there is none.
+        began: when the message of a new state was received that has not been repeated yet, µs since 1970; 0: none.
         allowed: how long it may wait for that, µs; 0: that is not known, or has been told.
         st_num: its stNum.
         sq_num: its sqNum.
-        longest: the longest usual wait, µs.
-        states: how many have been repeated.
-        late: how many in a row later than that.
+        longest: the longest usual wait after each sqNum, µs; [blocks, ``STEPS``].
+        states: after how many messages of that number; [blocks, ``STEPS``].
+        late: how many in a row later than that; [blocks, ``STEPS``].
     """
+
+    WIDTHS: ClassVar[Mapping[str, int]] = {"longest": STEPS, "states": STEPS, "late": STEPS}
 
     began: Ints
     allowed: Ints
@@ -47,14 +55,14 @@ class Repeats(Columns):
 
 @dataclass(frozen=True, slots=True)
 class Unrepeated:
-    """States that were not repeated in time, by block and time; all [n].
+    """New states that were not repeated in time, by block and time; all [n].
 
     Attributes:
         block: index of the control block.
-        began: when the state began, µs since 1970.
-        allowed: how soon it would have been repeated, µs.
-        st_num: of its first message.
-        sq_num: of its first message.
+        began: when the last message that came was received, µs since 1970.
+        allowed: how soon the next one would have come, µs.
+        st_num: of the message that came.
+        sq_num: of it.
     """
 
     block: Ints
@@ -155,18 +163,25 @@ def _follow(
             if allowed[b] > 0 and wait > allowed[b]:
                 told_began[n], told_allowed[n] = began[b], allowed[b]
                 told_st[n], told_sq[n] = last_st[b], last_sq[b]
+            step = last_sq[b]
             if st_num[n] == last_st[b]:
-                if states[b] < _LEARNED:
-                    longest[b] = max(longest[b], wait)
-                elif wait > _TIMES * longest[b] + grace[b] and late[b] + 1 < _USUAL:
-                    late[b] += 1
+                if states[b, step] < _LEARNED:
+                    longest[b, step] = max(longest[b, step], wait)
+                elif wait > _TIMES * longest[b, step] + grace[b] and late[b, step] + 1 < _USUAL:
+                    late[b, step] += 1
                 else:
-                    longest[b], late[b] = max(wait, longest[b] - (longest[b] - wait) // _FADE), 0
-                states[b] = min(states[b] + 1, _LEARNED)
+                    usual = longest[b, step]
+                    longest[b, step], late[b, step] = max(wait, usual - (usual - wait) // _FADE), 0
+                states[b, step] = min(states[b, step] + 1, _LEARNED)
+            goes_on = st_num[n] == last_st[b]
             began[b] = allowed[b] = 0
-        if begins[n]:
-            began[b], last_st[b], last_sq[b] = received[n], st_num[n], sq_num[n]
-            wait = _TIMES * longest[b] + grace[b]
+        else:
+            goes_on = False
+        step = sq_num[n]
+        if step < STEPS and (begins[n] or goes_on):
+            began[b], last_st[b], last_sq[b] = received[n], st_num[n], step
+            wait = _TIMES * longest[b, step] + grace[b]
             # What must be heard sooner than that is silent first.
             sooner = live_ms[n] <= 0 or wait < live_ms[n] * 1_000
-            allowed[b] = wait if states[b] >= _LEARNED and sooner else 0
+            known = states[b, step] >= _LEARNED and longest[b, step] <= _SOON_US
+            allowed[b] = wait if known and sooner else 0

@@ -29,6 +29,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "SEQUENCE_GAP",
         "SEQUENCE_JUMP",
         "STATE_WITHOUT_CHANGE",
+        "TIME_ALLOWED_TO_LIVE",
         "TIME_WITHOUT_STATE",
         "UNREPEATED",
     ),

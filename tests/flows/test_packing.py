@@ -95,7 +95,7 @@ def _registers() -> bytes:
 @pytest.mark.parametrize(
     ("dump", "layout", "shape"),
     [
-        (_supervision, 3, "6c286696acf8"),
+        (_supervision, 3, "98035d11dfef"),
         (_switching, 1, "f803c613e00d"),
         (_topology, 1, "a05dfe8b81f6"),
         (_meters, 1, "6246313decc2"),

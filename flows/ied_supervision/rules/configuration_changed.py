@@ -1,6 +1,4 @@
-"""confRev, entries of the data set, APPID or timeAllowedtoLive are not what is expected, or what it has always had.
-
-timeAllowedtoLive is compared in steady retransmissions, from the twentieth on: before, it goes with their intervals.
+"""confRev, the number of data set entries or the APPID are not those that are expected, or that it has always had.
 
 Clause: IEC 61850-7-2, 18.2.1.7: confRev counts changes of the configuration; subscribers must not use the data of
 another one (IEC 61850-8-1, 18.1).
@@ -20,7 +18,7 @@ from flows.ied_supervision.numbers import UNKNOWN, Ints
 from flows.ied_supervision.rule import UNTIL_GONE, WARNING, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
 
-_WATCHED = ("conf_rev", "num_entries", "app_id", "time_allowed_to_live_ms")
+_WATCHED = ("conf_rev", "num_entries", "app_id")
 _PRIME = 1_000_003
 
 

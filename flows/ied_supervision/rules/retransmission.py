@@ -12,14 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flows.ied_supervision.continuity import NEXT
-from flows.ied_supervision.messages import STEADY
 from flows.ied_supervision.rule import INFO, SECOND, Bools, Limit, Rule
 from flows.ied_supervision.seen import Seen
+
+_STEADY = 20  # sqNum from which on every publisher has come to its steady interval
 
 
 def _shows(seen: Seen, limit: Limit) -> Bools:
     w = seen.walked
-    steady = seen.how(NEXT) & ~w.interleaved & (w.period > 0) & (w.gap > 0) & (seen.messages.sq_num >= STEADY)
+    steady = seen.how(NEXT) & ~w.interleaved & (w.period > 0) & (w.gap > 0) & (seen.messages.sq_num >= _STEADY)
     return steady & ((w.gap > limit * w.period) | (w.gap * limit < w.period))
 
 

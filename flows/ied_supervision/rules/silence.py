@@ -1,8 +1,9 @@
 """A control block is silent for longer than its messages promise, or than it has ever been.
 
-A GOOSE message says how long it holds, timeAllowedtoLive. Reports and health come in a rhythm that is learned, or that
-the settings say (interval_seconds of ied_supervision.expected): what is late by more than an eighth of it, or by 0.4 s,
-is silent; where a learned one is not exact, after two of the longest intervals. What comes only with events is never
+A GOOSE message says how long it holds, timeAllowedtoLive. Reports and health come in a period that is learned, whatever
+else is sent in between, or that the settings say (interval_seconds of ied_supervision.expected): what is late by more
+than an eighth of it, or by 0.4 s, is silent; where it is learned, by more than it has been late before. Where none is
+found but the longest intervals are about alike, twice the longest is silence. What comes only with events is never
 silent. The limit is what is granted beyond, in seconds. Raised by event time, while the device is silent; cleared
 by the first message. Ten silences that follow one another within the time given below are ten anomalies; those that go
 on to follow are the tenth one's, which is raised again: message_count says how often.

@@ -67,45 +67,125 @@ def _silences(block: str, mine: list[Message], newest: int) -> set[Finding]:
 
 
 def _learned(mine: list[Message], last: Message) -> int | None:
-    """Twice the longest usual interval up to a message, once six were seen, most of the long ones about as long.
-
-    Hardly more than once where they are exactly as long.
-    """
-    longest = intervals = regular = irregular = exact = long_at = since_then = short = 0
+    """When a message is due after one, less that: what its period says, else twice the longest usual interval."""
+    kept = _Period()
+    moment = 0
+    for one in mine:
+        if one.received > last.received:
+            break
+        moment = kept.after(one.received)
+    if moment:
+        return moment - last.received
+    longest = intervals = regular = irregular = lasted = long_at = since_then = short = overlong = 0
     live: int | None = None
     for one, following in pairwise(mine):
         if following.received > last.received:
             break
         gap = following.received - one.received
-        late = live is not None and gap > live
-        if late and 2 * gap >= 3 * longest:
-            continue
-        intervals += 1
-        if late:
-            longest, long_at, since_then, short = gap, following.received, 0, 0
-            exact = max(exact - 3, 0)
-        elif 8 * gap > 9 * longest:
-            longest, regular, irregular, exact = gap, 1, 0, 0
-            long_at, since_then, short = following.received, 0, 0
-        elif 2 * gap >= longest:
-            exact = min(exact + 1, 32) if abs(longest - gap) <= max(longest // 32, 100_000) else max(exact - 3, 0)
-            alike = 8 * gap >= 7 * longest
-            regular, irregular = (regular + 1, irregular) if alike else (regular, irregular + 1)
-            if alike:
-                longest = max(gap, longest - (longest - gap) // 64)
-            elif exact < 8:
-                longest -= longest // 64
+        if live is not None and gap > live:
+            lasted = max(lasted - min(gap, 100 * longest), 0)
+            overlong += 1
+            if overlong < 3:
+                continue
+            longest = lasted = gap
+            regular, irregular, overlong = 3, 0, 0
             long_at, since_then, short = following.received, 0, 0
         else:
-            since_then, short = max(since_then, gap), short + 1
-            if short >= 32 and following.received - long_at >= 10 * longest:
-                longest, regular, irregular, exact = since_then, 1, 0, 0
+            intervals += 1
+            if 8 * gap > 9 * longest:
+                longest = lasted = gap
+                regular, irregular, overlong = 1, 0, 0
                 long_at, since_then, short = following.received, 0, 0
-        if intervals >= 6 and exact >= 8:
-            live = longest + min(longest // 8, 400_000)
-        else:
-            live = 2 * longest if intervals >= 6 and regular >= max(3, irregular) else None
+            elif 2 * gap >= longest:
+                alike = 8 * gap >= 7 * longest
+                regular, irregular = (regular + 1, irregular) if alike else (regular, irregular + 1)
+                lasted += gap if alike else 0
+                longest, overlong = max(gap, longest - longest // 64), 0
+                long_at, since_then, short = following.received, 0, 0
+            else:
+                since_then, short = max(since_then, gap), short + 1
+                if short >= 32 and following.received - long_at >= 10 * longest:
+                    longest = lasted = since_then
+                    regular, irregular = 1, 0
+                    long_at, since_then, short = following.received, 0, 0
+        known = intervals >= 6 and lasted >= 60 * SECOND and regular >= max(3, irregular)
+        live = 2 * longest if known else None
     return live
+
+
+class _Period:
+    """The period of messages, as its description in words says."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []  # the latest first
+        self.period = self.moment = self.score = self.kept = self.streak = self.spread = self.widest = 0
+
+    def after(self, now: int) -> int:
+        """When the period's next message must have come; 0 where that is not known."""
+        if now not in self.times[:1]:
+            if self.period:
+                self._go_on(now)
+            if not self.period:
+                self._find(now)
+            self.times = [now, *self.times][:32]
+        if not self.period or self.score < 8 or self.kept < 60 * SECOND or self.streak < 2:
+            return 0
+        moment = self.moment + self.period
+        while moment <= now:
+            moment += self.period
+        return moment + self._margin()
+
+    def _margin(self) -> int:
+        return min(max(8 * self.spread, self.widest * 3 // 2, 50_000), self.period // 8)
+
+    def _go_on(self, now: int) -> None:
+        period, margin = self.period, self._margin()
+        steps = (now - self.moment + period // 2) // period
+        off = now - self.moment - steps * period
+        if steps >= 1 and -margin <= off <= max(margin, period // 8):
+            missed = steps - 1
+            self.spread += (abs(off) - self.spread) // 16
+            self.widest = max(min(abs(off), 2 * SECOND), self.widest - self.widest // 256)
+            self.moment += steps * period + off // 2
+            self.period += off // (16 * steps)
+            some = self.times[:32]
+            dense = 8 * margin * (len(some) - 1) > now - some[-1]
+            self.score = min(self.score + (off <= margin and not missed and not dense), 16)
+            self.kept = min(self.kept + period, 86_400 * SECOND)
+            self.streak = 1 if missed else self.streak + 1
+        else:
+            missed = max((now - self.moment - period // 8) // period, 0)
+            self.moment += missed * period
+            self.streak = 0 if missed else self.streak
+        if missed:
+            self.score -= 3
+            self.kept = max(self.kept - min(missed, 100) * period, 0)
+        if self.score < 0:
+            self.period = 0
+        elif self.streak == 0 and any(abs(now - before - period) <= margin for before in self.times):
+            self.moment, self.streak = now, 1
+
+    def _find(self, now: int) -> None:
+        for place, first in enumerate(self.times):
+            step = now - first
+            if step < 50_000:
+                continue
+            loose = step // 16
+            chain = [first]
+            if place == 0:
+                following = self.times[1:5]
+                while len(chain) < 4 and following and abs(chain[-1] - following[0] - step) <= loose:
+                    chain.append(following.pop(0))
+            else:
+                tight = min(max(step // 256, 50_000), loose)
+                for other in self.times[place + 1 :]:
+                    if len(chain) < 4 and abs(chain[-1] - other - step) <= tight:
+                        chain.append(other)
+            if len(chain) == 4:
+                offs = [abs(one - two - step) for one, two in pairwise(chain)]
+                self.period, self.moment, self.kept = (now - chain[-1]) // 4, now, now - chain[-1]
+                self.score, self.streak, self.spread, self.widest = 4, 1, max(offs), max(offs)
+                return
 
 
 def _gaps(block: str, mine: list[Message], newest: int) -> set[Finding]:

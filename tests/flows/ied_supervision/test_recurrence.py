@@ -175,6 +175,48 @@ def test_reports_that_come_only_with_events_are_never_silent(seed: int) -> None:
     assert _of(run([*events, *goose("S1-B", until=110 * MINUTE)]), "SILENCE") == []
 
 
+def _reports(times: list[int]) -> list[Message]:
+    made = report(until=len(times) * 5 * SECOND)
+    return [replace(one, received=at, time=at - 3_000) for one, at in zip(made, sorted(times), strict=True)]
+
+
+@pytest.mark.parametrize(("count", "apart"), [(12, 500_000), (20, 100_000), (20, SECOND), (40, 60_000)])
+def test_reports_in_bursts_are_never_silent(count: int, apart: int) -> None:
+    times = [minute * MINUTE + n * apart for minute in range(1, 180, 10) for n in range(count)]
+    assert _of(run([*_reports(times), *goose("S1-B", until=190 * MINUTE)]), "SILENCE") == []
+
+
+@pytest.mark.parametrize("per_minute", [0, 1, 3])
+def test_an_integrity_period_is_found_whatever_comes_in_between(per_minute: int) -> None:
+    chance = random.Random(per_minute)
+    period = [17 * SECOND + n * MINUTE for n in range(60)]
+    events = [chance.randrange(59 * MINUTE) for _ in range(60 * per_minute)]
+    made = _reports([*period, *events])
+    (silence,) = _of(run([*made, *goose("S1-B", until=70 * MINUTE)]), "SILENCE")
+    assert silence["start_time"].timestamp() * SECOND == START + made[-1].received  # type: ignore[attr-defined]
+    raised = silence["detected_time"].timestamp() * SECOND - START - period[-1]  # type: ignore[attr-defined]
+    assert MINUTE < raised <= MINUTE + SECOND
+
+
+@pytest.mark.parametrize(("period", "spread"), [(60, 1.5), (300, 5.0), (900, 20.0), (10, 0.3)])
+def test_a_period_that_is_not_exact_is_not_silent_before_its_time(period: int, spread: float) -> None:
+    chance = random.Random(period)
+    times = [round((n * period + chance.uniform(0, spread)) * SECOND) for n in range(200)]
+    others = [replace(one, ied="S1-B") for one in _reports([n * period * SECOND for n in range(204)])]
+    (silence,) = _of(run([*_reports(times), *others]), "SILENCE")
+    assert silence["ied_id"] == "S1-A"
+    late = silence["detected_time"].timestamp() * SECOND - START - times[-1]  # type: ignore[attr-defined]
+    assert late <= (period + 4 * spread + 1) * SECOND
+
+
+def test_a_new_period_is_learned() -> None:
+    times = [n * MINUTE for n in range(30)]
+    times += [times[-1] + n * 40 * SECOND for n in range(1, 40)]
+    first, last = _of(run([*_reports(times), *goose("S1-B", until=90 * MINUTE)]), "SILENCE")
+    assert first["start_time"].timestamp() * SECOND - START == times[30]  # type: ignore[attr-defined] # the old one
+    assert last["detected_time"].timestamp() * SECOND - START <= times[-1] + 41 * SECOND  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("reports", [2, 5])
 def test_an_integrity_period_from_the_settings_holds_from_the_first_report_on(reports: int) -> None:
     made = report(until=reports * 5 * SECOND)

@@ -343,7 +343,6 @@ def test_a_foreign_address() -> None:
     [
         ({"conf_rev": 2}, "CONFIGURATION_CHANGED"),
         ({"app_id": 9}, "CONFIGURATION_CHANGED"),
-        ({"live": 2_400}, "CONFIGURATION_CHANGED"),
         ({"announced": 3}, "ENTRIES_MISSING"),
         ({"nds_com": True}, "NEEDS_COMMISSIONING"),
         ({"simulation": True}, "SIMULATION"),
@@ -498,6 +497,8 @@ def test_a_single_forged_state_is_seen_because_nobody_repeats_it() -> None:
     seconds = [row[name].timestamp() - START / SECOND for name in ("start_time", "detected_time", "end_time")]
     assert seconds == pytest.approx([121, 121.508, 121], abs=1e-3)
     assert run([*made, *other]).is_empty()
+    twice = [forged, replace(forged, received=at + 4_000, sq=1)]
+    assert "UNREPEATED" in kinds(run([*made, *other, *twice]))  # it repeats more often
     few = [one for one in made if one.received >= changes[3]]  # it is not known how soon
     assert "UNREPEATED" not in kinds(run([*few, *other, forged]))
     lossy = [one for one in made if (one.received - 4_000) not in changes]
@@ -529,6 +530,60 @@ def test_whoever_sends_ahead_of_the_beat_with_another_time_is_not_taken_for_the_
     accused = json.loads(evidence(found, "RIVAL_PUBLISHER")["accused"])
     assert len(accused) == 8
     assert set(accused) <= {START + one.received for one in forged}
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_time_that_is_altered_in_some_messages_accuses_nobody(step: int) -> None:
+    made = goose(until=4 * MINUTE, changes=[30 * SECOND, 100 * SECOND], repeats=(4_000, 12_000, 28_000, 60_000))
+    altered = [
+        replace(one, time=one.time + 1_000) if one.st == 3 and (one.sq or 0) % (step + 1) == step - 1 else one
+        for one in made
+    ]
+    assert kinds(run([*altered, *goose("S1-B", until=4 * MINUTE)])) == {"TIME_WITHOUT_STATE"}
+
+
+@pytest.mark.parametrize("copies", [2, 8, 12, 60])
+def test_who_has_sent_copies_with_other_data_does_not_take_over_with_the_next_event(copies: int) -> None:
+    changes = [300 * SECOND, 600 * SECOND]
+    made = goose(until=15 * MINUTE, changes=changes, repeats=(4_000, 12_000, 28_000, 60_000))
+    before = [one for one in made if one.received < changes[1]][-copies:]
+    forged = [replace(one, received=one.received + 1_500, values=("x", "y")) for one in before]
+    found = run([*made, *forged, *goose("S1-B", until=15 * MINUTE)])
+    assert kinds(found) == {"CHANGE_WITHOUT_STATE", "RIVAL_PUBLISHER"} or kinds(found) == {"RIVAL_PUBLISHER"}
+    accused = set(json.loads(evidence(found, "RIVAL_PUBLISHER")["accused"]))
+    assert accused <= {START + one.received for one in forged}
+
+
+@pytest.mark.parametrize("by", [SECOND, -SECOND])
+@pytest.mark.parametrize("lead", [1_500, -1_500])
+def test_who_is_ahead_of_the_publisher_from_the_first_message_on_has_nobody_accused(by: int, lead: int) -> None:
+    made = goose(until=15 * MINUTE, changes=[100 * SECOND, 500 * SECOND], repeats=(4_000, 12_000, 28_000, 60_000))
+    forged = [
+        replace(one, received=one.received - lead, time=one.time + by)
+        for one in made
+        if 400 * SECOND < one.received < 700 * SECOND
+    ]
+    found = run([*made, *forged, *goose("S1-B", until=15 * MINUTE)])
+    accused = set(json.loads(evidence(found, "RIVAL_PUBLISHER")["accused"]))
+    assert accused <= {START + one.received for one in forged}
+
+
+@pytest.mark.parametrize("messages", [1, 2, 4])
+def test_a_few_messages_that_promise_an_hour_are_not_believed(messages: int) -> None:
+    made = goose(until=3 * MINUTE, changes=[20 * SECOND])
+    last = [replace(one, live=3_600_000) if n >= len(made) - messages else one for n, one in enumerate(made)]
+    found = run([*last, *goose("S1-B", until=4 * MINUTE)])
+    assert kinds(found) == {"TIME_ALLOWED_TO_LIVE", "SILENCE"}
+    raised = found.filter(kind="SILENCE")["detected_time"].item().timestamp() - START / SECOND
+    assert raised == pytest.approx(made[-1].received / SECOND + 3.0)
+
+
+def test_a_restarted_publisher_may_promise_what_it_likes() -> None:
+    before = goose(until=3 * MINUTE, changes=[20 * SECOND])
+    after = goose(since=200 * SECOND, until=6 * MINUTE, every=8 * SECOND, live=16_000)
+    found = run([*before, *after, *goose("S1-B", until=6 * MINUTE)])
+    assert kinds(found) == {"SILENCE", "RESTARTED"}
+    assert len(found.filter(kind="SILENCE")) == 1
 
 
 @pytest.mark.parametrize(("late", "found"), [(400_000, {"DELAYED"}), (200_000, set())])
