@@ -44,7 +44,7 @@ class PartRules:
         on_lost: what to do when messages are gone.
         batch_messages: most messages in a batch.
         poll_interval: until a drained partition is asked again.
-        idle_after: seconds of silence after which a drained partition is idle.
+        idle_after: seconds of silence after which a drained partition is idle; so often, too, is that said again.
         timeout: seconds to wait for a broker's answer.
     """
 
@@ -122,9 +122,9 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         self._held_since = 0.0
         self._drained = False
         self._caught_up = False
-        self._idle = False
         self._been_idle = been_idle
         self._quiet_since = time.monotonic()
+        self._told_idle = 0.0
         self._pause: timedelta | None = None
         self._ahead: tuple[_Held, Future[Taken]] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="decode")
@@ -197,7 +197,7 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
                 events = [message for message in messages if message.error() is not None]
                 messages = [message for message in messages if message.error() is None]
             if messages:
-                self._drained = self._idle = False
+                self._drained = False
                 self._quiet_since = now
                 if not held.count:
                     self._held_since = now
@@ -257,18 +257,19 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         return [self._emit(held, decoding.result())]
 
     def _standing(self, now: float) -> list[Batch]:
-        """Of a drained partition: say once that it has caught up, and once that it is idle."""
+        """Of a drained partition: say once that it has caught up, and now and then that it is idle."""
         # Beyond the last message there may be offsets of transaction markers.
         self._next = max(self._next, self._read_to)
         if not self._caught_up:
             self._caught_up = True
             return [self._assembler.empty(caught_up=True)]
-        if self._idle or now - self._quiet_since < self._rules.idle_after:
+        if now - max(self._quiet_since, self._told_idle) < self._rules.idle_after:
             return []
         if not self._at_end():
             self._quiet_since = now
             return []
-        self._idle = self._been_idle = True
+        self._been_idle = True
+        self._told_idle = now
         return [self._assembler.empty(idle=True, caught_up=True)]
 
     def _at_end(self) -> bool:

@@ -425,8 +425,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                     continue
                 if address[n] != line[_ADDRESS] and address[n] != UNKNOWN and line[_ADDRESS] != UNKNOWN:
                     continue
-                same_state = st == line[left + _B_ST] and t == line[left + _B_TIME]
                 silent, steps = now - line[left + _B_RECEIVED], sq - line[left + _B_SQ]
+                moved = t - line[left + _B_TIME]
+                renews = line[_RENEWS] == 1 and moved > 0 and abs(moved - silent) <= _RENEWED_US
+                same_state = st == line[left + _B_ST] and (moved == 0 or renews)
                 goes_on = same_state and 0 < steps <= 20 and silent <= active_us
                 # After however long: whoever has counted on meanwhile has as many numbers as the time has beats.
                 off = abs(silent - steps * period[b])
@@ -603,7 +605,10 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
         on_beat = abs(line[_INTERVAL] - period[b]) * _BEAT_OFF <= period[b]
         line[_INTERVAL] = gap
         # Ahead of the beat: the publisher may be yet to send these numbers.
-        in_time = (gap - (lost + 1) * period[b]) * _BEAT_OFF >= -(lost + 1) * period[b]
+        beat = line[_PLAN_PERIOD] if line[_PLAN_PERIOD] > 0 else period[b]
+        in_time = (gap - (lost + 1) * beat) * _BEAT_OFF >= -(lost + 1) * beat
+        # What was due has not come: the publisher's beat is another one now.
+        in_time |= line[_PLAN_PERIOD] > 0 and 2 * (now - line[_PLAN_RECEIVED]) > 3 * beat
         if returned or in_time or how not in (NEXT, LOST, OVERTAKEN, REPEATED):
             line[_PLAN_PERIOD] = 0
         elif how in (NEXT, LOST) and on_beat and line[_PLAN_PERIOD] == 0:
@@ -613,7 +618,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - one pass, and compiled code calls no othe
                 line[_MISSED] = min(line[_MISSED] + 1, 40)
             elif period[b]:
                 line[_KEPT] = min(line[_KEPT] + 1, 40)
-            if best == trusted[b] and not interleaved:
+            if best == trusted[b] and not interleaved and line[_PLAN_PERIOD] == 0:
                 off = gap - period[b]
                 period[b] = gap if not period[b] else period[b] + off // 16
         if how == RETIMED and t != line[_OTHER_TIME]:

@@ -112,7 +112,7 @@ class SupervisionShard:
                 late.append(letters)
             if frame.height:
                 self._waiting.append(Messages.of(frame, *self._blocks.of(frame), self.rules.meanings))
-        watermark = self.watermark.observe(batches)
+        watermark = self.watermark.observe(batches, jump=self.rules.lateness // 2)
         rows = [] if watermark == MINIMUM else self._settle(watermark - self.rules.lateness, counts)
         return self._outcome(rows, late, counts)
 
@@ -256,6 +256,7 @@ class SupervisionShard:
         shard = cls(rules)
         shard.watermark, blocks, shard._state, waiting, shard._live, shard._stood = _LAYOUT.unpack(data)
         shard.watermark.delay = rules.delay
+        shard.watermark.resumed()
         shard._blocks = Blocks.load(rules.station_of(), blocks)
         shard._waiting = [waiting] if len(waiting) else []
         return shard

@@ -44,9 +44,19 @@ class Watermark:
     finished: set[int] = field(default_factory=set)
     value: int = MINIMUM
 
-    def observe(self, batches: Iterable[Batch]) -> int:
-        """Take note of what the partitions report; the watermark, µs since 1970, never goes back."""
+    def observe(self, batches: Iterable[Batch], *, jump: int = MAXIMUM) -> int:
+        """Take note of what the partitions report; the watermark, µs since 1970, never goes back.
+
+        Args:
+            batches: in the order in which they came.
+            jump: µs. When a partition is ahead by so much all at once, what has been held up is delivered, and others
+                that were idle may have some of it, too: they must say again that they are.
+        """
+        newest = self.newest
         for batch in batches:
+            if batch.frontier is not None and MINIMUM < newest < batch.frontier - jump:
+                self.absent.clear()
+                newest = batch.frontier
             self.partitions = max(self.partitions, batch.partitions)
             if batch.frontier is not None:
                 old = self.frontiers.get(batch.partition, MINIMUM)
@@ -67,6 +77,10 @@ class Watermark:
         if reached != MINIMUM:
             self.value = max(self.value, reached - self.delay)
         return self.value
+
+    def resumed(self) -> None:
+        """Go on from what was kept: whether a partition is still idle must be said again."""
+        self.absent.clear()
 
     @property
     def newest(self) -> int:
