@@ -124,7 +124,6 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         self._caught_up = False
         self._been_idle = been_idle
         self._quiet_since = time.monotonic()
-        self._told_idle = 0.0
         self._pause: timedelta | None = None
         self._ahead: tuple[_Held, Future[Taken]] | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="decode")
@@ -263,13 +262,12 @@ class KafkaPart(StatefulSourcePartition[Batch, KafkaState]):
         if not self._caught_up:
             self._caught_up = True
             return [self._assembler.empty(caught_up=True)]
-        if now - max(self._quiet_since, self._told_idle) < self._rules.idle_after:
+        if now - self._quiet_since < self._rules.idle_after:
             return []
+        self._quiet_since = now
         if not self._at_end():
-            self._quiet_since = now
             return []
         self._been_idle = True
-        self._told_idle = now
         return [self._assembler.empty(idle=True, caught_up=True)]
 
     def _at_end(self) -> bool:

@@ -99,12 +99,10 @@ class WriterSchema:
             stream = io.BytesIO(body)
             try:
                 record: Any = fastavro.schemaless_reader(stream, self._writer, self._reader)
-            except EOFError:
-                message = f"the record ends too soon, after {len(body)} bytes"
-                dead.append(DeadRow(row, STAGE, "UndecodableAvro", message, self._schema_id))
-                continue
             except Exception as error:  # a body of nonsense can fail in any way
                 message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+                if isinstance(error, EOFError):
+                    message = f"the record ends too soon, after {len(body)} bytes"
                 dead.append(DeadRow(row, STAGE, "UndecodableAvro", message, self._schema_id))
                 continue
             if stream.tell() != len(body):

@@ -115,8 +115,8 @@ class _Round:
         usual = state.baseline.compare(m.block, m.received, values, genuine.astype(np.int64))
         if expected is not None:
             due = expected[m.block]
-            usual = np.where(due == UNKNOWN, usual, due)
-        usual[values == UNKNOWN] = UNKNOWN  # of a report's entries none are counted
+            # Of a report's entries none are counted.
+            usual = np.where((values == UNKNOWN) | (due == UNKNOWN), usual, due)
         kinds = np.array(self.blocks.kinds, np.int64)[m.block]
         tells_time = (kinds != GOOSE) | ((walked.how == STATE) & (m.sq_num == 0) & genuine)
         flood = np.asarray(self.policy.limits(FLOODING, self.blocks.names), np.float64)
@@ -165,16 +165,20 @@ class _Round:
         m = self.messages
         limit = self.policy.limits(rule, self.blocks.names)
         shows = rule.shows(seen, limit if isinstance(limit, float | int) else limit[m.block])
-        touched = {block for block, kind in self.state.open if kind == rule.kind}
-        touched.update(np.unique(m.block[shows]).tolist())
+        touched = self._touched(rule, m.block[shows])
         if not touched:
             return
         accuses = None if rule.accuses is None else rule.accuses(seen)
         gone = ~shows & seen.genuine if rule.hold == UNTIL_GONE else None
         if gone is not None and rule.tells is not None:
             gone &= rule.tells(seen)
-        for block in sorted(touched):
+        for block in touched:
             self._of_block(rule, seen, block, shows, accuses, gone)
+
+    def _touched(self, rule: Rule, blocks: Ints) -> list[int]:
+        """The blocks, and those of which an anomaly of the rule lasts, each once and in order."""
+        lasting = {block for block, kind in self.state.open if kind == rule.kind}
+        return sorted(lasting.union(np.unique(blocks).tolist()))
 
     def _of_block(
         self, rule: Rule, seen: Seen, block: int, shows: Bools, accuses: Bools | None, gone: Bools | None
@@ -328,8 +332,7 @@ class _Round:
         fresh = Events(station[block], m.received[rows], block, m.st_num[rows], m.sq_num[rows], lost)
         limit = np.broadcast_to(np.asarray(self.policy.limits(LONE, self.blocks.names)), len(self.blocks))
         lone = self.state.company.judge(fresh, heard, self.blocks, self.state.until, self.until, limit.astype(np.int64))
-        touched = {block for block, kind in self.state.open if kind == LONE.kind} | set(lone.block.tolist())
-        for one in sorted(touched):
+        for one in self._touched(LONE, lone.block):
             mine = lone.take(lone.block == one)
             missed = [
                 _Missed(time, time + WITHIN_US, st, sq, "others that tell of it within a second", "an event at")
@@ -339,12 +342,10 @@ class _Round:
 
     def _unrepeated(self, walked: Walked, genuine: Bools) -> None:
         """States whose first messages should have been repeated."""
-        limit = np.asarray(self.policy.limits(UNREPEATED, self.blocks.names)) * 1e6
-        grace = np.broadcast_to(limit, len(self.blocks)).astype(np.int64)
+        grace = self.policy.grace(UNREPEATED, self.blocks.names)
         begins = genuine & ((walked.how == STATE) | (walked.how == LOST_STATE))
         found = unrepeated.follow(self.state.repeats, self.messages, genuine, begins, grace, self.until)
-        touched = {block for block, kind in self.state.open if kind == UNREPEATED.kind} | set(found.block.tolist())
-        for one in sorted(touched):
+        for one in self._touched(UNREPEATED, found.block):
             missed = [
                 _Missed(at, at + wait, st, sq, f"one within {wait / 1e6:.3f} s, as has been usual", "no repetition of")
                 for at, wait, st, sq in found.of(one)

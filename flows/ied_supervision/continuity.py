@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from connectors.compiled import compiled
 from flows.ied_supervision.messages import Messages
-from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.numbers import UNKNOWN, UNSET, Ints
 from flows.ied_supervision.values import OF_PART, PARTS
 
 LINES = 4
@@ -116,7 +116,6 @@ _NEAR_STATES = 3  # that a publisher may have had unheard
 _SECONDS_OF_A_STATE = 10  # and one more for so long that it was not heard
 _LAST = 0xFFFF_FFFF
 _ZERO, _ONE = 1, 2  # with what sqNum the last state has begun
-_UNSET = 946_684_800_000_000  # µs: a clock before 2000 has never been set
 
 # Strikes against a line, in thousandths of a logarithm of the odds.
 _NO_ORIGIN, _LEFT_THE_TRUNK, _NO_CHANGE, _FOREIGN, _UNEXPECTED = 6_000, 12_000, 4_000, 8_000, 40_000
@@ -282,7 +281,7 @@ def _score(line: Ints) -> int:
 @compiled
 def _is_unset(t: int, oldest: int) -> bool:
     """Whether a clock has never been set, or not since a restart: of a time in which the publisher was not heard."""
-    return t < _UNSET or t < oldest
+    return t < UNSET or t < oldest
 
 
 @compiled

@@ -13,6 +13,9 @@ Ints = npt.NDArray[np.int64]
 UNKNOWN = -1
 """In place of a number that a message does not carry."""
 
+UNSET = 946_684_800_000_000
+"""A clock that tells of before 2000, µs since 1970, has never been set."""
+
 
 _MAC = re.compile(r"([0-9a-f]{2})[:-]?([0-9a-f]{2})[:.-]?" * 2 + r"([0-9a-f]{2})[:-]?([0-9a-f]{2})")
 

@@ -16,12 +16,11 @@ import numpy.typing as npt
 from connectors.compiled import compiled
 from flows.ied_supervision.columns import Columns
 from flows.ied_supervision.messages import Messages
-from flows.ied_supervision.numbers import UNKNOWN, Ints
+from flows.ied_supervision.numbers import UNKNOWN, UNSET, Ints
 
 SLOT_US = 10_000
 """A hundred messages a second are what a control block may send for long."""
 
-_UNSET = 946_684_800_000_000  # µs: a clock before 2000 has never been set
 _CERTAIN = 4  # messages with a time of their own, before a usual offset is known
 _APART_US = 500_000  # messages that follow faster are not asked
 _AGREES_US = 100_000  # two offsets that differ by less are of one clock; what has been buffered disagrees
@@ -226,7 +225,7 @@ def _follow(  # noqa: PLR0912 - one pass
                 since[b], other[b] = now, delay
             elif now - since[b] >= (_NEARER_US if abs(delay) < abs(offset[b]) else _ADOPT_US):
                 offset[b], since[b] = delay, 0
-        elif st_num[n] != UNKNOWN and synchronised[n] and times[n] >= _UNSET:
+        elif st_num[n] != UNKNOWN and synchronised[n] and times[n] >= UNSET:
             late = delay - max(offset[b], last_offset[b])
             out_late[n] = late if late > 8 * jitter[b] else 0
         # Where deliveries take now longer, now shorter, two alike by chance tell of no clock.

@@ -22,9 +22,7 @@ KEPT_OF_PERIOD = 7
 
 _BELIEVED, _BEST, _MISSED = 8, 16, 3  # so often, at most so often, and one that is missed counts for three
 _AGAIN = 2  # so many must have come since one was missed
-_CHANCE = (
-    4  # where the latest messages are so dense that one in so many would come at the moment by chance, none proves
-)
+_CHANCE = 4  # where messages are so dense that one in so many would come at the moment by chance, none proves
 _LASTS_US = 60_000_000  # what has been kept for less is a burst
 _LONGEST_US, _MOST_MISSED = 86_400_000_000, 100  # for so long it counts, and so many missed ones count against it
 _STEPS = 4  # equal ones, that are a period
@@ -52,7 +50,7 @@ def due_after(kept: Ints, times: Ints, now: int) -> int:
         now: when the message was received, µs since 1970; not before the others.
     """
     if now == times[0]:
-        return 0 if kept[PERIOD] == 0 else _due(kept, now)
+        return _due(kept, now)
     if kept[PERIOD] > 0:
         _goes_on(kept, times, now)
     if kept[PERIOD] == 0:

@@ -157,6 +157,16 @@ class Policy:
         known += [self.of(rule, *block).limit for block in blocks[len(known) :]]
         return np.array(known, np.float64)
 
+    def grace(self, rule: Rule, blocks: Sequence[tuple[str, str]]) -> Ints:
+        """The limit of a rule that is one in seconds, µs, for each block of (device, control block).
+
+        Args:
+            rule: the rule.
+            blocks: only ever appended to.
+        """
+        seconds = np.asarray(self.limits(rule, blocks))
+        return np.broadcast_to(seconds * 1e6, len(blocks)).astype(np.int64)
+
 
 def _fits(one: Expected, ied: str, control_block: str) -> bool:
     return fnmatchcase(ied, one.ied) and fnmatchcase(control_block, one.control_block)

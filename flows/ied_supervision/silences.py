@@ -73,8 +73,7 @@ class Silences:
     def found(self, awaited: Awaited) -> tuple[list[Fallen], list[Heard]]:
         """Blocks that have fallen silent, and those that have been heard again; in no order."""
         state, m, due = self.state, self.messages, awaited.due
-        limit = self.policy.limits(SILENCE, self.blocks.names)
-        grace = np.broadcast_to(np.asarray(limit) * 1e6, len(self.blocks)).astype(np.int64)
+        grace = self.policy.grace(SILENCE, self.blocks.names)
         fallen: list[Fallen] = []
         heard: list[Heard] = []
         silent = {block: episode for (block, kind), episode in state.open.items() if kind == SILENCE.kind}

@@ -158,13 +158,14 @@ def _follow(
         if not genuine[n]:
             continue
         b = block[n]
+        goes_on = began[b] > 0 and st_num[n] == last_st[b]
         if began[b] > 0:
             wait = received[n] - began[b]
             if allowed[b] > 0 and wait > allowed[b]:
                 told_began[n], told_allowed[n] = began[b], allowed[b]
                 told_st[n], told_sq[n] = last_st[b], last_sq[b]
             step = last_sq[b]
-            if st_num[n] == last_st[b]:
+            if goes_on:
                 if states[b, step] < _LEARNED:
                     longest[b, step] = max(longest[b, step], wait)
                 elif wait > _TIMES * longest[b, step] + grace[b] and late[b, step] + 1 < _USUAL:
@@ -173,10 +174,7 @@ def _follow(
                     usual = longest[b, step]
                     longest[b, step], late[b, step] = max(wait, usual - (usual - wait) // _FADE), 0
                 states[b, step] = min(states[b, step] + 1, _LEARNED)
-            goes_on = st_num[n] == last_st[b]
             began[b] = allowed[b] = 0
-        else:
-            goes_on = False
         step = sq_num[n]
         if step < STEPS and (begins[n] or goes_on):
             began[b], last_st[b], last_sq[b] = received[n], st_num[n], step
